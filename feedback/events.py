@@ -1,0 +1,106 @@
+"""Facts about deliveries: statuses, their order, the event that travels from dispatchers to the record."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sprayer_project.ids import new_id
+
+
+class Status(StrEnum):
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    DEFERRED = "deferred"
+    SENT = "sent"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    SUPPRESSED = "suppressed"
+    DELIVERED = "delivered"
+    READ = "read"
+    BOUNCED = "bounced"
+
+
+_RANKS = {
+    Status.SCHEDULED: 10,
+    Status.QUEUED: 20,
+    Status.DEFERRED: 30,
+    Status.SUPPRESSED: 40,
+    Status.CANCELLED: 41,
+    Status.EXPIRED: 42,
+    Status.SENT: 50,
+    Status.FAILED: 60,
+}
+_ABOVE_ROUNDS = {Status.DELIVERED: 1, Status.READ: 2, Status.BOUNCED: 3}
+_ROUND, _ABOVE = 100, 1_000_000
+
+OPEN = frozenset({Status.SCHEDULED, Status.QUEUED, Status.DEFERRED})
+"""Something is still going to be tried."""
+
+
+def score(status: Status, round: int) -> int:
+    """A delivery's status is the one with the highest score: within a round it never goes back."""
+    if status in _ABOVE_ROUNDS:
+        return _ABOVE + _ABOVE_ROUNDS[status]
+    return round * _ROUND + _RANKS[status]
+
+
+def delivery_id(message: str, receiver: str, channel: str, address_hash: str | None) -> str:
+    """`dlv_<the message's 26 characters><16 hex>`: one id for one message to one address, whoever computes it."""
+    parts = json.dumps([receiver, channel, address_hash or ""], separators=(",", ":"))
+    digest = hashlib.blake2b(parts.encode(), digest_size=8, key=message.encode()[:64]).hexdigest()
+    return f"dlv_{message.partition('_')[2]}{digest}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryEvent:
+    """One fact about one delivery. Everything that its row needs travels with it: an event is an upsert."""
+
+    tenant: str
+    mode: str
+    """live or test"""
+    message: str
+    delivery: str
+    receiver: str
+    channel: str
+    status: Status
+    at: datetime
+    round: int = 1
+    attempt: int = 0
+    """Which try this is the outcome of; 0 for facts that are not the outcome of a try (callbacks, acks, expiry)."""
+    event: str = field(default_factory=lambda: new_id("evt"))
+    """Equal ids are the same fact: repeats are harmless. Dispatchers derive it from delivery, round and attempt."""
+    group: str | None = None
+    address_hash: str = ""
+    address_masked: str = ""
+    provider: str = ""
+    provider_id: str = ""
+    reason: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
+    """The provider's answer, bounded: {"code": ..., "message": ..., "http_status": ...}"""
+    due_at: datetime | None = None
+    """With deferred: when the next attempt is due."""
+    expires_at: datetime | None = None
+    dead: bool = False
+    """With failed: listed among the tenant's dead letters and can be replayed."""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        body = {name: value for name, value in asdict(self).items() if value not in (None, "", {}, False)}
+        for name in ("at", "due_at", "expires_at"):
+            if name in body:
+                body[name] = body[name].isoformat()
+        return body
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> "DeliveryEvent":
+        """Raises ValueError, KeyError or TypeError for what to_json did not write."""
+        values = dict(body)
+        for name in ("at", "due_at", "expires_at"):
+            if name in values:
+                values[name] = datetime.fromisoformat(values[name])
+        values["status"] = Status(values["status"])
+        return cls(**values)

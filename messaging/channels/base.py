@@ -1,0 +1,169 @@
+"""What a channel is: one file in this folder with one subclass of Channel, called as the file is.
+
+The file's name is the channel's name, its queue, its URL part, its field in the API and its page in the console.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django import forms
+from rest_framework import serializers
+
+from feedback.events import DeliveryEvent, Status
+from sprayer_project.errors import SprayerError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A message as an adapter sees it."""
+
+    tenant: str
+    id: str
+    mode: str
+    """live or test; a test message's provider calls go to the sandbox"""
+    content: Mapping[str, Any]
+    """{"type", "title", "body", "data"}, each may be missing"""
+    overrides: Mapping[str, Any]
+    """What the message says for this channel alone, validated by the channel's Content."""
+    metadata: Mapping[str, str]
+    attributes: Mapping[str, Any]
+    priority: str
+    """normal or high"""
+    collapse_key: str | None
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    """One delivery to make."""
+
+    delivery: str
+    receiver: str
+    address: str
+    """Canonical, as clean_address returned it; empty on a channel that needs none."""
+    address_hash: str
+    round: int
+    attempt: int
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one recipient in one attempt."""
+
+    delivery: str
+    status: Status
+    """sent or delivered; failed (permanent); deferred (try again); suppressed (must not be sent)"""
+    reason: str = ""
+    """Our word for it, snake_case: invalid_address, unregistered, rate_limited, provider_unavailable, timeout ..."""
+    provider: str = ""
+    provider_id: str = ""
+    retry_after: float | None = None
+    """Seconds that the provider asked us to wait, with deferred."""
+    unknown: bool = False
+    """With deferred: the request left and no answer came: the provider may have carried it out."""
+    retire: bool = False
+    """The provider calls the address dead: never use it again (test outcomes never retire)."""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """The provider's answer, bounded and without addresses: {"http_status": 400, "code": 21211, "message": "..."}"""
+
+
+class DeliveryError(SprayerError):
+    """A whole call failed: every recipient that has no outcome yet shares it."""
+
+    def __init__(self, reason: str, permanent: bool = False, retry_after: float | None = None, detail: str = "", unknown: bool = False):
+        super().__init__(reason, detail or reason, (), retry_after)
+        self.reason, self.permanent, self.unknown = reason, permanent, unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """A provider's HTTP call to us, independent of the web framework."""
+
+    tenant: str
+    provider: str
+    """The last part of the callback path."""
+    method: str
+    url: str
+    """As the provider called it, with the public host and the query."""
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+
+
+class BadSignature(SprayerError):
+    """403: a callback whose signature does not hold."""
+
+    status = 403
+
+
+class NoConfig(forms.Form):
+    """A channel without credentials."""
+
+
+class NoContent(serializers.Serializer[Any]):
+    """A channel without fields of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySchedule:
+    """Seconds before attempt 2, 3 ...: after the last the delivery fails as a dead letter."""
+
+    delays: tuple[float, ...] = (5, 30, 120, 600, 3600)
+    jitter: float = 0.1
+
+
+class Channel(ABC):
+    """A medium. One instance a process, made by the registry."""
+
+    name: ClassVar[str]
+    """Set by the registry from the file's name."""
+    label: ClassVar[str]
+    settles_at: ClassVar[Status]
+    """The best status that this channel's providers give evidence for without anyone's extra set-up."""
+    needs_address: ClassVar[bool] = True
+    Config: ClassVar[type[forms.Form]] = NoConfig
+    """The tenant's credentials, as a form. Provider base URLs are operator settings, never here."""
+    Content: ClassVar[type[serializers.Serializer[Any]]] = NoContent
+    retry: ClassVar[RetrySchedule] = RetrySchedule()
+    repeat_unknown: ClassVar[bool] = True
+    """Whether an unknown outcome is tried again: where the provider deduplicates or a repeat is harmless."""
+    providers: ClassVar[tuple[str, ...]] = ()
+    """The names that its callback path accepts; empty where nobody calls back."""
+
+    @abstractmethod
+    def clean_address(self, value: Any) -> str:
+        """The canonical text of an address. Raises ValueError with a sentence that says what to change."""
+
+    @abstractmethod
+    def mask_address(self, address: str) -> str:
+        """The address as people may see it."""
+
+    @abstractmethod
+    def send(
+        self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
+    ) -> AsyncIterator[Outcome]:
+        """Try each recipient once; yield each outcome as it comes. Raises DeliveryError when a whole call failed.
+
+        config is the cleaned Config of the tenant, or sandbox_config for a test message.
+        """
+
+    def sandbox_config(self, tenant: str) -> Mapping[str, Any]:
+        """Credentials that the sandbox gateway accepts for this tenant: test messages need no configuration."""
+        return {}
+
+    def sandbox_address(self, name: str) -> Any:
+        """An address at the sandbox gateway that always succeeds; name keeps several apart. For demo and contract tests."""
+        return None
+
+    def parse_events(self, callback: Callback, config: Mapping[str, Any]) -> list[DeliveryEvent]:
+        """The facts in a provider's callback, its signature verified. Raises BadSignature, Invalid."""
+        return []
+
+    async def aclose(self) -> None:
+        """Give back connections; the process ends."""

@@ -1,0 +1,78 @@
+"""Jobs: what travels on a channel's queues. Ids only, never an address, never a payload."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sprayer_project.errors import SprayerError
+
+
+class BadJob(SprayerError):
+    """A job that can never be done; the code is the reason in the dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """To whom: a receiver by name, or `addr:<hash>` for a plain address; address_hash narrows a retry to one address."""
+
+    receiver: str
+    address_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deliver:
+    """Send one message on one channel to these targets."""
+
+    tenant: str
+    message: str
+    mode: str
+    channel: str
+    targets: tuple[Target, ...]
+    group: str | None = None
+    round: int = 1
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expand:
+    """Resolve one page of a group's subscribers on one channel: the second routing step."""
+
+    tenant: str
+    message: str
+    mode: str
+    channel: str
+    group: str
+    cursor: str | None = None
+    """The last receiver name of the page before, None for the first page."""
+    count: int = 0
+    """Subscribers resolved by the pages before."""
+
+
+Job = Deliver | Expand
+
+
+def encode(job: Job) -> bytes:
+    body: dict[str, Any] = {"v": 1, "tenant": job.tenant, "message": job.message, "mode": job.mode, "channel": job.channel}
+    if isinstance(job, Deliver):
+        targets = [[target.receiver, target.address_hash] if target.address_hash else [target.receiver] for target in job.targets]
+        body |= {"kind": "deliver", "targets": targets, "group": job.group, "round": job.round, "attempt": job.attempt}
+    else:
+        body |= {"kind": "expand", "group": job.group, "cursor": job.cursor, "count": job.count}
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def decode(raw: bytes) -> Job:
+    """Raises BadJob for what encode did not write."""
+    try:
+        body = json.loads(raw)
+        kind, version = body.pop("kind"), body.pop("v")
+        if version != 1:
+            raise ValueError(f"version {version!r}")
+        if kind == "deliver":
+            body["targets"] = tuple(Target(*target) for target in body["targets"])
+            return Deliver(**body)
+        if kind == "expand":
+            return Expand(**body)
+        raise ValueError(f"kind {kind!r}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadJob("undecodable", f"This is no job: {error}") from error

@@ -1,0 +1,25 @@
+"""Opaque ids with a prefix, sortable by the time at which they were made."""
+
+import os
+import time
+from datetime import UTC, datetime
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_id(prefix: str, at: datetime | None = None) -> str:
+    """`<prefix>_` and 26 base-32 characters: 48 bits of Unix milliseconds, 80 random bits (the ULID layout)."""
+    milliseconds = int((at.timestamp() if at else time.time()) * 1000)
+    return f"{prefix}_{_base32(milliseconds, 10)}{_base32(int.from_bytes(os.urandom(10)), 16)}"
+
+
+def time_of(identifier: str) -> datetime:
+    """When an id of new_id was made. Raises ValueError for anything else."""
+    value = 0
+    for character in identifier.partition("_")[2][:10]:
+        value = value * 32 + _ALPHABET.index(character)
+    return datetime.fromtimestamp(value / 1000, UTC)
+
+
+def _base32(value: int, length: int) -> str:
+    return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(5 * (length - 1), -1, -5))

@@ -1,0 +1,37 @@
+"""One lazy MongoDB client a process, behind mongoengine's default connection."""
+
+from typing import Any
+
+import mongoengine
+from django.conf import settings
+from pymongo import WriteConcern
+from pymongo.database import Database
+
+TIMEOUT_MS = 1500
+
+DURABLE = WriteConcern(w="majority", j=True)
+"""For the writes that a promise rests on: acknowledged by a majority's journals."""
+
+
+def connect() -> None:
+    """Register the connection. No network: pymongo connects on first use."""
+    mongoengine.connect(
+        host=settings.MONGODB_URL,
+        tz_aware=True,
+        uuidRepresentation="standard",
+        serverSelectionTimeoutMS=TIMEOUT_MS,
+        connectTimeoutMS=TIMEOUT_MS,
+        socketTimeoutMS=30_000,
+        maxPoolSize=200,
+        retryWrites=False,
+        appname="sprayer",
+    )
+
+
+def database() -> Database[dict[str, Any]]:
+    return mongoengine.get_db()  # type: ignore[no-untyped-call, no-any-return]
+
+
+def ping() -> None:
+    """Raises a pymongo error when MongoDB is away."""
+    database().command("ping", maxTimeMS=1000)

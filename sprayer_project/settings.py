@@ -1,0 +1,186 @@
+"""All settings of the project, from the environment only; every default works on localhost.
+
+docs/settings.md documents each variable.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+from sprayer_project import env, logs
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = Path(env.text("SPRAYER_VAR_DIR", str(BASE_DIR / "var")))
+
+DEBUG = env.boolean("SPRAYER_DEBUG")
+PORT = env.integer("SPRAYER_PORT", 8000, 1)
+STACK_PORT = env.integer("SPRAYER_STACK_PORT", 15600, 1024)
+
+# --- Secrets -----------------------------------------------------------------------------------------------------
+_LOCAL_SECRET = "local-development-only-never-in-production-8c1f0f6d"
+_LOCAL_ENCRYPTION_KEY = "bG9jYWwtZGV2ZWxvcG1lbnQtb25seS1rZXktMDAwMDE="
+SECRET_KEY = env.text("SPRAYER_SECRET_KEY", _LOCAL_SECRET)
+ENCRYPTION_KEYS = env.items("SPRAYER_ENCRYPTION_KEYS", _LOCAL_ENCRYPTION_KEY)
+USES_LOCAL_SECRETS = SECRET_KEY == _LOCAL_SECRET or _LOCAL_ENCRYPTION_KEY in ENCRYPTION_KEYS
+
+# --- Where we are reached ----------------------------------------------------------------------------------------
+PUBLIC_URL = env.url("SPRAYER_PUBLIC_URL", f"http://127.0.0.1:{PORT}", ("http", "https")).rstrip("/")
+ALLOWED_HOSTS = env.items("SPRAYER_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+_SECURE = PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _SECURE
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.boolean("SPRAYER_BEHIND_PROXY") else None
+
+# --- Stores ------------------------------------------------------------------------------------------------------
+DATABASES = {
+    "default": dj_database_url.parse(
+        env.text("SPRAYER_DATABASE_URL", f"sqlite:///{VAR_DIR / 'sprayer.sqlite3'}"), conn_max_age=60
+    )
+}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 10,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+AMQP_URL = env.url("SPRAYER_AMQP_URL", f"amqp://sprayer:sprayer@127.0.0.1:{STACK_PORT}/%2F", ("amqp", "amqps"))
+_REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "redis+cluster")
+REDIS_URLS = [
+    part.strip()
+    for part in env.url("SPRAYER_REDIS_URLS", f"redis://127.0.0.1:{STACK_PORT + 2}/0", _REDIS_SCHEMES).split(",")
+]
+MONGODB_URL = env.url("SPRAYER_MONGODB_URL", f"mongodb://127.0.0.1:{STACK_PORT + 4}/sprayer", ("mongodb", "mongodb+srv"))
+CACHE_URL = env.url("SPRAYER_CACHE_URL", f"redis://127.0.0.1:{STACK_PORT + 2}/1", ("redis", "rediss"))
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": CACHE_URL,
+        "OPTIONS": {"IGNORE_EXCEPTIONS": True, "SOCKET_CONNECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1},
+    }
+}
+SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+
+# --- Providers ---------------------------------------------------------------------------------------------------
+SANDBOX_PORT = env.integer("SPRAYER_SANDBOX_PORT", STACK_PORT + 8, 1)
+SANDBOX_SMTP_PORT = env.integer("SPRAYER_SANDBOX_SMTP_PORT", STACK_PORT + 9, 1)
+SANDBOX_URL = env.url("SPRAYER_SANDBOX_URL", f"http://127.0.0.1:{SANDBOX_PORT}", ("http", "https")).rstrip("/")
+PROVIDER_URLS = {
+    "twilio": env.url("SPRAYER_TWILIO_URL", "https://api.twilio.com", ("http", "https")),
+}
+WEBHOOK_ALLOW_PRIVATE = env.items("SPRAYER_WEBHOOK_ALLOW_PRIVATE")
+WEBHOOK_TIMEOUT = env.number("SPRAYER_WEBHOOK_TIMEOUT", 15, 0.1)
+
+# --- Delivery ----------------------------------------------------------------------------------------------------
+PUBLISH_TIMEOUT = env.number("SPRAYER_PUBLISH_TIMEOUT", 2, 0.1)
+SWEEP_AGE = env.number("SPRAYER_SWEEP_AGE", 5, 0.1)
+SWEEP_INTERVAL = env.number("SPRAYER_SWEEP_INTERVAL", 1, 0.05)
+STALLED_AGE = env.number("SPRAYER_STALLED_AGE", 600, 1)
+PAGE_SIZE = env.integer("SPRAYER_PAGE_SIZE", 500, 1)
+CLAIM_LEASE = env.number("SPRAYER_CLAIM_LEASE", 60, 1)
+PREFETCH = env.integer("SPRAYER_PREFETCH", 100, 1)
+FEEDER_BATCH = env.integer("SPRAYER_FEEDER_BATCH", 1000, 1)
+FEEDER_LINGER = env.number("SPRAYER_FEEDER_LINGER", 0.2, 0)
+RATE_LIMIT = env.text("SPRAYER_RATE_LIMIT", "6000/minute")
+
+if SWEEP_AGE <= PUBLISH_TIMEOUT:
+    raise ImproperlyConfigured("SPRAYER_SWEEP_AGE must exceed SPRAYER_PUBLISH_TIMEOUT: a publish may be under way")
+
+# --- Django ------------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_htmx",
+    "axes",
+    "tenants",
+    "subscriptions",
+    "feedback",
+    "messaging",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "sprayer_project.logs.RequestLogMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+ROOT_URLCONF = "sprayer_project.urls"
+ASGI_APPLICATION = "sprayer_project.asgi.application"
+WSGI_APPLICATION = "sprayer_project.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = VAR_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = True
+DATA_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024
+APPEND_SLASH = False
+
+AUTH_USER_MODEL = "tenants.User"
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/accounts/login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/accounts/login"
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_VERBOSE = False
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tenants.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["tenants.authentication.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["sprayer_project.errors.StrictJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "sprayer_project.errors.problem_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Sprayer",
+    "DESCRIPTION": "One HTTP + JSON API for every push channel, with feedback on every delivery.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+LOGGING = logs.configuration(env.text("SPRAYER_LOG_LEVEL", "INFO"), json=env.boolean("SPRAYER_LOG_JSON"))

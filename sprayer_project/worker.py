@@ -1,0 +1,208 @@
+"""The one consume loop of every daemon: signals, prefetch, batches, acknowledgement, waiting for stores."""
+
+import asyncio
+import json
+import os
+import resource
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from django import db
+
+from sprayer_project import amqp, env
+from sprayer_project.errors import STORE_ERRORS
+
+log = structlog.get_logger(__name__)
+
+_PAUSES = (0.2, 0.5, 1.0, 2.0)
+
+
+@dataclass(slots=True)
+class Item:
+    """One message of a queue in a handler's hands."""
+
+    body: bytes
+    queue: str
+    redelivered: bool
+    incoming: amqp.Incoming
+    rejected: str = ""
+
+    def reject(self, reason: str) -> None:
+        """It can never be handled: it goes to the undecodable dead letters with the reason."""
+        self.rejected = reason
+
+
+Handler = Callable[[Sequence[Item]], Awaitable[None]]
+
+
+async def consume(
+    queues: Sequence[str],
+    handler: Handler,
+    *,
+    prefetch: int,
+    stop: asyncio.Event,
+    batch: int = 1,
+    linger: float = 0.0,
+    concurrency: int = 1,
+) -> None:
+    """Give the queues' messages to the handler, 1 to `batch` at a time, until stop; then finish what is in hand.
+
+    A batch is given when it is full or `linger` seconds old. A handler that returns has its items acknowledged.
+    One that raises a store's error is called again with the same items when it is time; nothing is requeued.
+    Any other error is a bug: logged, and the items go back to their queue, which counts how often.
+    """
+    consumer = amqp.Consumer(queues, prefetch)
+    consumer.start()
+    slots = asyncio.Semaphore(concurrency)
+    tasks: set[asyncio.Task[None]] = set()
+    try:
+        while not stop.is_set():
+            await slots.acquire()
+            items = await _gather(consumer, batch, linger, stop)
+            if not items:
+                slots.release()
+                break
+            task = asyncio.create_task(_handle(consumer, handler, items, stop, one_at_a_time=concurrency == 1))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            task.add_done_callback(lambda _: slots.release())
+        await consumer.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+    finally:
+        await consumer.aclose()
+
+
+async def pause(attempt: int, stop: asyncio.Event) -> None:
+    """Wait before the next try of something that a store's absence stopped; attempts count from 0."""
+    await _first(stop.wait(), _PAUSES[min(attempt, len(_PAUSES) - 1)])
+
+
+async def every(seconds: float, action: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Run an action again and again until stop; a store that is away costs one round, a bug is logged."""
+    while not stop.is_set():
+        try:
+            await action()
+        except STORE_ERRORS as error:
+            log.warning("waiting for a store", error=type(error).__name__)
+        except Exception:
+            log.exception("periodic action failed")
+        await _first(stop.wait(), seconds)
+
+
+def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], name: str) -> None:
+    """Run a daemon until SIGTERM or SIGINT, which set the event that main gets.
+
+    SPRAYER_HEALTH_FILE names a file whose modification time is renewed every five seconds while the loop turns.
+    """
+    raise_open_files_limit()
+    structlog.contextvars.bind_contextvars(daemon=name)
+    asyncio.run(_run(main, name))
+
+
+def raise_open_files_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], name: str) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    health = asyncio.create_task(_health(stop))
+    log.info("started", pid=os.getpid())
+    try:
+        await main(stop)
+    finally:
+        stop.set()
+        await health
+        db.connections.close_all()
+        log.info("stopped")
+
+
+async def _health(stop: asyncio.Event) -> None:
+    path = env.text("SPRAYER_HEALTH_FILE")
+    while path and not stop.is_set():
+        Path(path).touch()
+        await _first(stop.wait(), 5)
+
+
+async def _gather(consumer: amqp.Consumer, batch: int, linger: float, stop: asyncio.Event) -> list[Item]:
+    """1 to batch items; none once stop is set."""
+    first = await _next(consumer, stop)
+    if first is None:
+        return []
+    found = [first]
+    deadline = asyncio.get_running_loop().time() + linger
+    while len(found) < batch and not stop.is_set():
+        if not consumer.incoming.empty():
+            found.append(consumer.incoming.get_nowait())
+            continue
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            break
+        try:
+            found.append(await asyncio.wait_for(consumer.incoming.get(), left))
+        except TimeoutError:
+            break
+    return [Item(item.body, item.queue, item.redelivered, item) for item in found]
+
+
+async def _next(consumer: amqp.Consumer, stop: asyncio.Event) -> amqp.Incoming | None:
+    if not consumer.incoming.empty():
+        return consumer.incoming.get_nowait()
+    getting, stopping = asyncio.ensure_future(consumer.incoming.get()), asyncio.ensure_future(stop.wait())
+    await asyncio.wait([getting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if getting.done():
+        return getting.result()
+    getting.cancel()
+    return None
+
+
+async def _handle(
+    consumer: amqp.Consumer, handler: Handler, items: list[Item], stop: asyncio.Event, one_at_a_time: bool
+) -> None:
+    attempt = 0
+    while True:
+        try:
+            for item in items:
+                item.rejected = ""
+            await handler(items)
+            await amqp.apublish([_dead(item) for item in items if item.rejected])
+            break
+        except STORE_ERRORS as error:
+            log.warning("waiting for a store", error=type(error).__name__, detail=str(error)[:200])
+            if stop.is_set():
+                return
+            await pause(attempt, stop)
+            attempt += 1
+        except Exception:
+            log.exception("a job failed", queues=sorted({item.queue for item in items}))
+            await pause(len(_PAUSES), stop)
+            for item in items:
+                consumer.settle(item.incoming, "requeue")
+            return
+    if one_at_a_time:
+        consumer.settle(items[-1].incoming, "ack", multiple=True)
+    else:
+        for item in items:
+            consumer.settle(item.incoming, "ack")
+
+
+def _dead(item: Item) -> amqp.Publication:
+    text = item.body[:100_000].decode(errors="replace")
+    body = json.dumps({"queue": item.queue, "reason": item.rejected, "body": text}).encode()
+    return amqp.Publication(amqp.DEAD, item.queue, body)
+
+
+async def _first(awaitable: Coroutine[Any, Any, Any], seconds: float) -> None:
+    try:
+        await asyncio.wait_for(awaitable, seconds)
+    except TimeoutError:
+        return
