@@ -45,7 +45,7 @@ class Stack:
             stopped = [server for server in self.servers if not server.process()]
             try:
                 with ThreadPoolExecutor(max_workers=len(self.servers) or 1) as pool:
-                    list(pool.map(Server.start, self.servers))
+                    list(pool.map(lambda server: server.start(), self.servers))
             except BaseException:
                 self._stop(stopped)
                 raise
@@ -71,7 +71,7 @@ class Stack:
 
     def _stop(self, servers: Sequence[Server]) -> None:
         with ThreadPoolExecutor(max_workers=len(servers) or 1) as pool:
-            list(pool.map(Server.stop, servers))
+            list(pool.map(lambda server: server.stop(), servers))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
