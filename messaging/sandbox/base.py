@@ -1,0 +1,51 @@
+"""What a gateway of the sandbox is: one file in this folder, called as its channel, with one class `Gateway`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from messaging.sandbox.store import Arrivals, Control
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the server lends to its gateways."""
+
+    arrivals: Arrivals
+    control: Control
+    host: str
+    smtp_port: int
+    """Where the mail gateway listens; 0 picks a free port."""
+
+
+class Gateway:
+    """One channel's provider, played locally."""
+
+    def __init__(self, channel: str, surroundings: Surroundings):
+        self.channel = channel
+        self.arrivals, self.control = surroundings.arrivals, surroundings.control
+        self.host, self.smtp_port = surroundings.host, surroundings.smtp_port
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """HTTP routes below /<channel>, each path with its leading slash."""
+        return ()
+
+    async def start(self) -> None:
+        """Open what is not HTTP. The event loop runs."""
+
+    async def stop(self) -> None:
+        """Close it again, and end what still runs."""
+
+    def describe(self, base: str) -> dict[str, Any]:
+        """How to reach the gateway, for the server's root page: {"url", "ca"}; base is the HTTP server's URL."""
+        return {"url": f"{base}/{self.channel}", "ca": None}
+
+    def owner(self, tenant: str) -> str:
+        """Under which name this tenant's arrivals are filed: what the wire format says of the sender."""
+        return tenant
+
+    def arrived(self, owner: str, content: dict[str, Any]) -> None:
+        """Keep what came; content is JSON-able."""
+        self.arrivals.add(self.channel, owner, content)
