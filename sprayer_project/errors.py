@@ -13,7 +13,6 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from rest_framework import exceptions as drf
 from rest_framework.parsers import JSONParser
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 log = structlog.get_logger(__name__)
 
@@ -132,7 +131,6 @@ def problem_handler(error: Exception, context: dict[str, Any]) -> Response | Non
     known = _as_sprayer_error(error)
     if known is None:
         return None
-    set_rollback()
     body = problem(known.status, known.code, known.detail, known.errors)
     response = Response(body, status=known.status, content_type=PROBLEM)
     if known.retry_after is not None:
