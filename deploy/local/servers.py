@@ -188,7 +188,9 @@ class RabbitMQ(Server):
         folders = ["/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin", "/usr/local/sbin", os.environ.get("PATH", "")]
         binary = shutil.which("rabbitmq-server", path=os.pathsep.join(folders))
         if binary is None:
-            raise StackError("No RabbitMQ: install rabbitmq-server (apt install rabbitmq-server, brew install rabbitmq)")
+            raise StackError(
+                "No RabbitMQ: install rabbitmq-server (apt install rabbitmq-server, brew install rabbitmq)"
+            )
         return [binary]
 
     def prepare(self) -> None:
