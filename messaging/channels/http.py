@@ -1,0 +1,152 @@
+"""HTTP: a signed POST to the receiver's own URL, in the form of Standard Webhooks.
+
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from django import forms
+from django.conf import settings
+from django.utils.crypto import salted_hmac
+from yarl import URL
+
+from feedback.events import Status
+from messaging.channels.base import Channel, Outcome, Outgoing, Recipient
+from sprayer_project import outbound
+
+_MAX_URL = 2_048
+_TRY_AGAIN = frozenset({408, 425, 429})
+
+
+class HttpConfig(forms.Form):
+    """How the tenant's endpoints are called."""
+
+    secret = forms.CharField(required=False, help_text="Signs every request: whsec_... Left empty, one is made.")
+    previous_secret = forms.CharField(required=False, help_text="During a replacement: requests carry both signatures.")
+    timeout = forms.FloatField(required=False, min_value=1, max_value=30, help_text="Seconds to wait for an answer.")
+
+    def clean_secret(self) -> str:
+        return _checked(self.cleaned_data["secret"]) or outbound.new_secret()
+
+    def clean_previous_secret(self) -> str:
+        return _checked(self.cleaned_data["previous_secret"])
+
+    def clean_timeout(self) -> float:
+        return self.cleaned_data["timeout"] or settings.WEBHOOK_TIMEOUT
+
+
+class Http(Channel):
+    label = "HTTP webhook"
+    settles_at = Status.DELIVERED
+    Config = HttpConfig
+
+    def clean_address(self, value: Any) -> str:
+        """The URL in canonical form. Where its host leads is checked at every request, since names change."""
+        if not isinstance(value, str):
+            raise ValueError("A webhook address is a URL.")
+        try:
+            url = URL(value.strip())
+            host = url.host or ""
+        except ValueError as error:
+            raise ValueError("This is not a URL: use http:// or https:// and a host.") from error
+        if url.scheme not in ("http", "https") or not host or url.port == 0:
+            raise ValueError("A webhook address is a URL with http:// or https:// and a host.")
+        if url.raw_user is not None or url.raw_password is not None:
+            raise ValueError("A webhook address carries no user name or password.")
+        if url.raw_fragment:
+            raise ValueError("A webhook address has no #fragment.")
+        canonical = str(url.with_port(None) if url.is_default_port() else url)
+        if len(canonical) > _MAX_URL:
+            raise ValueError(f"A webhook address has at most {_MAX_URL:,} characters.")
+        return canonical
+
+    def mask_address(self, address: str) -> str:
+        url = URL(address, encoded=True)
+        return f"{url.scheme}://{url.raw_authority}/***"
+
+    def sandbox_config(self, tenant: str) -> Mapping[str, Any]:
+        key = salted_hmac("sprayer.http.sandbox", tenant, algorithm="sha256").digest()
+        return {"secret": "whsec_" + base64.b64encode(key).decode()}
+
+    def sandbox_address(self, name: str) -> str:
+        return f"{settings.SANDBOX_URL}/http/{quote(name, safe='')}"
+
+    async def send(
+        self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
+    ) -> AsyncIterator[Outcome]:
+        head = _head(message)
+        tries = [asyncio.create_task(_post(config, message, head, recipient)) for recipient in recipients]
+        try:
+            for finished in asyncio.as_completed(tries):
+                yield await finished
+        finally:
+            for unfinished in tries:
+                unfinished.cancel()
+
+    async def aclose(self) -> None:
+        await outbound.aclose()
+
+
+def _checked(secret: str) -> str:
+    if secret:
+        try:
+            outbound.secret_key(secret)
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+    return secret
+
+
+def _head(message: Outgoing) -> str:
+    """The part of the body that is the same for every recipient, encoded once: a JSON object left open."""
+    data = {"id": message.id, "content": message.content}
+    data |= {"attributes": message.attributes, "metadata": message.metadata}
+    body = {"type": "message", "timestamp": message.created_at.isoformat(), "data": data}
+    return json.dumps(body, separators=(",", ":"), default=dict).removesuffix("}}")
+
+
+def _body(head: str, recipient: Recipient) -> bytes:
+    names = {"delivery": recipient.delivery, "receiver": recipient.receiver, "group": recipient.group}
+    return f"{head},{json.dumps(names, separators=(',', ':'))[1:]}}}".encode()
+
+
+async def _post(config: Mapping[str, Any], message: Outgoing, head: str, recipient: Recipient) -> Outcome:
+    delivery, body = recipient.delivery, _body(head, recipient)
+    secrets = [secret for secret in (config["secret"], config.get("previous_secret")) if secret]
+    headers = outbound.sign(secrets, delivery, body) | {"Sprayer-Tenant": message.tenant}
+    url, test = recipient.address, message.mode == "test"
+    if test:
+        headers["Sprayer-Original-Url"] = url
+        url = _at_the_sandbox(url)
+    try:
+        timeout = config.get("timeout") or settings.WEBHOOK_TIMEOUT
+        answer = await outbound.client().post(url, body, headers, timeout, trusted=test)
+    except outbound.BlockedAddress as error:
+        return Outcome(delivery=delivery, status=Status.FAILED, reason=error.code)
+    except outbound.Unreachable as error:
+        detail = {"message": error.detail}
+        return Outcome(
+            delivery=delivery, status=Status.DEFERRED, reason=error.code, unknown=error.unknown, detail=detail
+        )
+    return _outcome(delivery, answer)
+
+
+def _at_the_sandbox(url: str) -> str:
+    """The sandbox's own URLs keep their path, and with it their magic; all others arrive at /http/test."""
+    return url if url.startswith(f"{settings.SANDBOX_URL}/http/") else f"{settings.SANDBOX_URL}/http/test"
+
+
+def _outcome(delivery: str, answer: outbound.Answer) -> Outcome:
+    """What an answer means by Standard Webhooks; a redirect is a failure, nobody follows it."""
+    status, detail = answer.status, {"http_status": answer.status}
+    if 200 <= status < 300:
+        return Outcome(delivery=delivery, status=Status.DELIVERED, detail=detail)
+    if status in _TRY_AGAIN or status >= 500:
+        reason, wait = "rate_limited" if status == 429 else "endpoint_unavailable", answer.retry_after
+        return Outcome(delivery=delivery, status=Status.DEFERRED, reason=reason, retry_after=wait, detail=detail)
+    reason = "gone" if status == 410 else "redirected" if status < 400 else "endpoint_refused"
+    return Outcome(delivery=delivery, status=Status.FAILED, reason=reason, retire=status == 410, detail=detail)

@@ -1,0 +1,302 @@
+"""Requests to URLs and hosts that the operator did not set: the address guard, and signed webhooks over one session.
+
+Signatures follow Standard Webhooks (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
+"""
+
+import asyncio
+import base64
+import binascii
+import hmac
+import ipaddress
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from django.conf import settings
+from yarl import URL
+
+from sprayer_project.errors import SprayerError
+
+Lookup = Callable[[str, int], list[str]]
+"""Host name and port to IP addresses. Raises OSError."""
+
+PER_HOST = 32
+"""Requests under way to one host and port: a slow one waits for itself alone."""
+_CONNECTIONS = 2_000
+_DRAIN = 64 * 1024
+_DAY = 86_400.0
+
+_V4_BLOCKED = tuple(
+    ipaddress.IPv4Network(network)
+    for network in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
+        *("192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+        *("224.0.0.0/4", "240.0.0.0/4"),
+        "168.63.129.16/32",  # a cloud's metadata and DNS server on a public address
+    )
+)
+_V6_GLOBAL = ipaddress.IPv6Network("2000::/3")
+_V6_BLOCKED = tuple(map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class BlockedAddress(SprayerError):
+    """The host is, or resolves to, an address that requests from outside must not reach."""
+
+    def __init__(self, host: str):
+        super().__init__("blocked_address", f"{host} is not a public address.")
+
+
+class Unreachable(SprayerError):
+    """No answer came. unknown: the request left, so that it may have been carried out."""
+
+    def __init__(self, code: str, detail: str, unknown: bool = False):
+        super().__init__(code, detail)
+        self.unknown = unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """status is the HTTP status; retry_after is in seconds, None where the answer names no time."""
+
+    status: int
+    retry_after: float | None
+
+
+def is_public(address: str) -> bool:
+    """Whether this literal IP address may be reached; False for whatever is not the canonical text of one."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address) and ip in _NAT64:
+        ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    if isinstance(ip, ipaddress.IPv4Address):
+        return not any(ip in network for network in _V4_BLOCKED)
+    return ip in _V6_GLOBAL and ip.scope_id is None and not any(ip in network for network in _V6_BLOCKED)
+
+
+def look_up(host: str, port: int) -> list[str]:
+    """Every address of a host, by the system's resolver. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def is_allowed_private(host: str, port: int) -> bool:
+    """Whether the operator listed host:port in SPRAYER_WEBHOOK_ALLOW_PRIVATE."""
+    name = f"[{host}]" if ":" in host else host.rstrip(".").lower()
+    return f"{name}:{port}" in settings.WEBHOOK_ALLOW_PRIVATE
+
+
+def check_host(host: str, port: int, lookup: Lookup = look_up) -> list[str]:
+    """The addresses of host, every one checked: connect to these, never to the name again (it may change its answer).
+
+    Blocks on DNS. Raises BlockedAddress if a single one is not public, OSError when the name has none.
+    """
+    if is_allowed_private(host, port):
+        return lookup(host, port)
+    addresses = [host.strip("[]")] if _looks_like_ip(host) else lookup(host, port)
+    if not addresses or not all(map(is_public, addresses)):
+        raise BlockedAddress(host)
+    return addresses
+
+
+class GuardedResolver(AbstractResolver):
+    """aiohttp's resolver that hands out checked addresses only, so that the connection goes to what was checked."""
+
+    def __init__(self, lookup: Lookup = look_up):
+        self._lookup = lookup
+        # Threads of its own: names whose servers do not answer must not hold up everybody else's.
+        self._threads = ThreadPoolExecutor(64, thread_name_prefix="lookup")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        running = asyncio.get_running_loop()
+        addresses = await running.run_in_executor(self._threads, check_host, host, port, self._lookup)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in addresses
+        ]
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Outbound:
+    """The HTTP client of one event loop: one guarded session, one for URLs of the operator's own."""
+
+    def __init__(self, lookup: Lookup = look_up):
+        self._guarded = _session(GuardedResolver(lookup))
+        self._trusted = _session(None)
+        self._slots: WeakValueDictionary[tuple[str, str, int], asyncio.Semaphore] = WeakValueDictionary()
+
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], timeout: float, *, trusted: bool = False
+    ) -> Answer:
+        """POST once, redirects not followed; trusted is for the operator's URLs alone, which the guard lets pass.
+
+        url is in canonical (encoded) form, timeout in seconds for the whole exchange, waiting for a slot not counted.
+        Raises BlockedAddress; Unreachable with endpoint_busy, no_such_host, connection_failed, tls_failed,
+        connection_lost, bad_answer or timeout.
+        """
+        target = URL(url, encoded=True)
+        host, port = target.raw_host or "", target.port or 0
+        if not trusted and _looks_like_ip(host) and not is_allowed_private(host, port) and not is_public(host):
+            raise BlockedAddress(host)
+        key = (target.scheme, host, port)
+        slots = self._slots.get(key)
+        if slots is None:
+            slots = self._slots[key] = asyncio.Semaphore(PER_HOST)
+        await _acquire(slots, timeout)
+        try:
+            return await self._exchange(self._trusted if trusted else self._guarded, target, body, headers, timeout)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise _unreachable(error) from error
+        finally:
+            slots.release()
+
+    async def close(self) -> None:
+        await self._guarded.close()
+        await self._trusted.close()
+
+    @staticmethod
+    async def _exchange(
+        session: aiohttp.ClientSession, target: URL, body: bytes, headers: Mapping[str, str], timeout: float
+    ) -> Answer:
+        # The connection's limit is the shorter one: running into it proves that nothing was sent.
+        limits = aiohttp.ClientTimeout(total=timeout, connect=min(timeout * 0.8, 10))
+        async with session.post(target, data=body, headers=headers, allow_redirects=False, timeout=limits) as response:
+            await _drain(response)
+            return Answer(response.status, parse_retry_after(response.headers.get("Retry-After")))
+
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbound] = WeakKeyDictionary()
+
+
+def client() -> Outbound:
+    """The running event loop's client, made on first use."""
+    running = asyncio.get_running_loop()
+    if running not in _clients:
+        _clients[running] = Outbound()
+    return _clients[running]
+
+
+async def aclose() -> None:
+    """Close the running event loop's client, if it has one."""
+    if found := _clients.pop(asyncio.get_running_loop(), None):
+        await found.close()
+
+
+def new_secret() -> str:
+    """A signing secret: `whsec_` and 32 random bytes in base64."""
+    return "whsec_" + base64.b64encode(os.urandom(32)).decode()
+
+
+@lru_cache(maxsize=4096)
+def secret_key(secret: str) -> bytes:
+    """The key inside `whsec_<base64 of 24 to 64 bytes>`. Raises ValueError with a sentence."""
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        key = b""
+    if not secret.startswith("whsec_") or not 24 <= len(key) <= 64:
+        raise ValueError("A signing secret is whsec_ and 24 to 64 bytes in base64.")
+    return key
+
+
+def sign(secrets: Sequence[str], identifier: str, body: bytes, at: float | None = None) -> dict[str, str]:
+    """The three headers of Standard Webhooks, a signature a secret (two while a secret is being replaced).
+
+    identifier is the same on every attempt; at is in Unix seconds, now by default. Raises ValueError for a bad secret.
+    """
+    timestamp = str(int(time.time() if at is None else at))
+    content = b"%s.%s.%s" % (identifier.encode(), timestamp.encode(), body)
+    digests = [hmac.digest(secret_key(secret), content, "sha256") for secret in secrets]
+    signature = " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
+    return {"webhook-id": identifier, "webhook-timestamp": timestamp, "webhook-signature": signature}
+
+
+def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """Retry-After (RFC 9110, 10.2.3), a number or a date, as seconds between 0 and a day; None without a usable one."""
+    if not value:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), _DAY)
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return min(max((when - (now or datetime.now(UTC))).total_seconds(), 0.0), _DAY)
+
+
+def _looks_like_ip(host: str) -> bool:
+    # As aiohttp sees it: such a host never reaches a resolver. "2130706433" and "127.1" are among them.
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def _session(resolver: AbstractResolver | None) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=_CONNECTIONS, resolver=resolver, ttl_dns_cache=30)
+    # No cookie of one tenant's endpoint may travel to another's; nobody reads the answers' bodies.
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        headers={"User-Agent": "Sprayer/1", "Content-Type": "application/json", "Accept-Encoding": "identity"},
+    )
+
+
+async def _acquire(slots: asyncio.Semaphore, timeout: float) -> None:
+    if not slots.locked():
+        await slots.acquire()  # at once, and without the cost of a timer
+        return
+    try:
+        await asyncio.wait_for(slots.acquire(), timeout)
+    except TimeoutError as error:
+        raise Unreachable("endpoint_busy", "The endpoint is still busy with earlier requests.") from error
+
+
+async def _drain(response: aiohttp.ClientResponse) -> None:
+    """Read a short body, so that the connection can be used again; the status counts whatever the body does."""
+    taken = 0
+    try:
+        while taken < _DRAIN and not response.content.at_eof():
+            taken += len(await response.content.readany())
+    except (aiohttp.ClientError, TimeoutError):
+        response.close()
+
+
+def _unreachable(error: Exception) -> Unreachable:
+    detail = type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Unreachable("no_such_host", "The host name has no address.")
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError | aiohttp.ServerFingerprintMismatch):
+        return Unreachable("tls_failed", f"The TLS handshake failed: {detail}.")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Unreachable("connection_failed", "The connection was refused or could not be made.")
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return Unreachable("timeout", "The connection was not made in time.")
+    if isinstance(error, TimeoutError):
+        return Unreachable("timeout", "No answer came in time.", unknown=True)
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
+        return Unreachable("connection_lost", "The connection broke before an answer came.", unknown=True)
+    return Unreachable("bad_answer", f"The answer is not HTTP: {detail}.", unknown=True)
