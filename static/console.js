@@ -1,0 +1,83 @@
+// What HTML alone cannot do: local times, copy buttons, dialogs, the colour switch. Every page works without it.
+
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+const sameYear = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const otherYear = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
+function localise(root) {
+  for (const element of root.querySelectorAll("time[datetime]")) {
+    const at = new Date(element.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    const near = at.getFullYear() === new Date().getFullYear();
+    element.textContent = (near ? sameYear : otherYear).format(at);
+    element.title = full.format(at);
+  }
+}
+
+const actions = {
+  theme() {
+    const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    document.documentElement.dataset.theme = next;
+    try { localStorage.setItem("theme", next); } catch { /* private mode: the choice lasts for this page */ }
+  },
+  dismiss(button) { button.closest(".toast").remove(); },
+  open(button) { document.getElementById(button.dataset.target).showModal(); },
+  close(button) { button.closest("dialog").close(); },
+  async copy(button) {
+    const text = document.getElementById(button.dataset.target).textContent.trim();
+    const label = button.querySelector("span") ?? button;
+    const before = label.textContent;
+    label.textContent = (await copied(text)) ? "Copied" : "Press Ctrl+C";
+    setTimeout(() => { label.textContent = before; }, 1600);
+  },
+};
+
+async function copied(text) {
+  try { await navigator.clipboard.writeText(text); return true; } catch { return false; }
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-action]");
+  if (button) actions[button.dataset.action](button);
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches("form[data-autosubmit] select")) event.target.form.requestSubmit();
+  if (event.target.matches("[data-shows]")) show(event.target);
+});
+
+// Filters that were left empty stay out of the address.
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("form[data-autosubmit]")) return;
+  for (const field of event.target.elements) field.disabled = field.name !== "" && field.value === "";
+});
+addEventListener("pageshow", () => {
+  for (const field of document.querySelectorAll("form[data-autosubmit] :disabled")) field.disabled = false;
+});
+
+// A choice that decides which fields are asked for: data-shows names the group, its fields carry data-shown-for.
+function show(choice) {
+  for (const part of document.querySelectorAll("[data-shown-for]")) {
+    part.hidden = part.dataset.shownFor !== choice.value;
+  }
+}
+
+// A page in the background does not ask for news.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden) event.preventDefault();
+});
+document.addEventListener("htmx:load", (event) => localise(event.target));
+
+localise(document);
+for (const choice of document.querySelectorAll("[data-shows]:checked")) show(choice);

@@ -1,0 +1,68 @@
+"""The base of every REST view: key, scope, rate limit, size limit."""
+
+from typing import Any, ClassVar
+
+from django.core.exceptions import ImproperlyConfigured
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from sprayer_project.errors import Limited, SprayerError, TooLarge
+from tenants import limiter
+from tenants.authentication import Caller
+
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+class LengthRequired(SprayerError):
+    """411: a body of unknown length."""
+
+    status = 411
+
+
+class ApiView(APIView):
+    """Declare `scopes = {"GET": "messages:read", ...}`, one for each method that the view has.
+
+    Every answer to a valid key carries RateLimit headers, a 429 too.
+    """
+
+    scopes: ClassVar[dict[str, str]] = {}
+    max_body: ClassVar[int] = 4 * 1024 * 1024
+    """bytes"""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for method in _METHODS:
+            if hasattr(cls, method.lower()) and method not in cls.scopes and cls.permission_classes:
+                raise ImproperlyConfigured(f"{cls.__name__}.scopes names no scope for {method}")
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Raises Limited, TooLarge, LengthRequired, and what authentication and scopes raise."""
+        self.perform_authentication(request)
+        self._limit(request)
+        super().initial(request, *args, **kwargs)
+        if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", ""):
+            raise LengthRequired("length_required", "Send the body with a Content-Length.")
+        if int(request.META.get("CONTENT_LENGTH") or 0) > self.max_body:
+            raise TooLarge("too_large", f"The body is larger than {self.max_body} bytes: send less at a time.")
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        if self.quota is not None:
+            for name, value in self.quota.headers().items():
+                answer[name] = value
+        return answer
+
+    quota: limiter.Quota | None = None
+
+    def _limit(self, request: Request) -> None:
+        if not isinstance(request.auth, Caller):
+            return
+        self.quota = limiter.take(request.auth.tenant, request.auth.mode, request.auth.rate_limit)
+        if self.quota.exceeded:
+            raise Limited(
+                "rate_limited",
+                f"More than {self.quota.limit} requests in {self.quota.window} s: wait {self.quota.reset} s.",
+                (),
+                self.quota.reset,
+            )

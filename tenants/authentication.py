@@ -1,0 +1,89 @@
+"""Who calls the API: an API key in `Authorization: Bearer spr_live_...`, and what it may do."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from tenants import keys, selectors, services
+from tenants.rights import Forbidden, Unauthorized
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The key behind a request: request.auth."""
+
+    tenant: str
+    """slug"""
+    mode: str
+    """live or test"""
+    key_id: str
+    scopes: frozenset[str]
+    rate_limit: str = ""
+    """The tenant's own, as 6000/minute; empty: the default."""
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """request.auth becomes a Caller and request.user None: keys belong to tenants, not to people."""
+
+    def authenticate(self, request: Request) -> tuple[None, Caller]:
+        """Raises Unauthorized (missing_key, invalid_key, expired_key, revoked_key), Forbidden (tenant_inactive)."""
+        return None, caller_of(_bearer(request.META.get("HTTP_AUTHORIZATION", "")))
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+def caller_of(plain: str) -> Caller:
+    """The caller behind a plain key; notes the use. Raises as ApiKeyAuthentication."""
+    found = selectors.key_info(keys.hash_of(plain)) if keys.looks_like_key(plain) else None
+    if found is None:
+        raise Unauthorized("invalid_key", "There is no such API key: check that it was copied whole.")
+    if found.revoked_at is not None:
+        raise Unauthorized("revoked_key", "This API key was revoked: use another.")
+    if found.expires_at is not None and found.expires_at <= datetime.now(UTC):
+        raise Unauthorized("expired_key", "This API key has expired: create a new one.")
+    if not found.tenant.is_active:
+        raise Forbidden("tenant_inactive", "This tenant is not active: ask the operators.")
+    services.note_key_use(found.id, found.last_used_at)
+    return Caller(found.tenant.slug, found.mode, found.id, found.scopes, found.tenant.rate_limit)
+
+
+class HasScope(BasePermission):
+    """The view's `scopes` names the scope that each method needs; admin has them all."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Raises Forbidden naming the scope."""
+        scopes: dict[str, str] = getattr(view, "scopes", {})
+        method = "GET" if request.method == "HEAD" else request.method or ""
+        scope = scopes.get(method)
+        if scope is not None and not request.auth.scopes & {scope, "admin"}:
+            raise Forbidden("missing_scope", f"This API key lacks the scope {scope}.")
+        return True
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """The security scheme in the OpenAPI document."""
+
+    target_class = ApiKeyAuthentication
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "spr_live_... or spr_test_...",
+            "description": "An API key of your tenant. Test keys reach the sandbox instead of the providers.",
+        }
+
+
+def _bearer(header: str) -> str:
+    scheme, _, plain = header.partition(" ")
+    if scheme.lower() != "bearer" or not plain.strip():
+        raise Unauthorized("missing_key", "Send your API key as `Authorization: Bearer spr_live_...`.")
+    return plain.strip()

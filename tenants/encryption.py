@@ -1,0 +1,53 @@
+"""Encryption at rest of the tenants' provider credentials: Fernet, keys rotated through SPRAYER_ENCRYPTION_KEYS.
+
+The first key encrypts, all of them decrypt: to rotate, put a new key in front, save what is stored again, drop the old.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from sprayer_project.errors import SprayerError
+
+
+class Undecryptable(SprayerError):
+    """500: none of the keys in SPRAYER_ENCRYPTION_KEYS encrypted this."""
+
+
+def encrypt(values: Mapping[str, Any]) -> str:
+    return _box().encrypt(json.dumps(dict(values), separators=(",", ":")).encode()).decode()
+
+
+def decrypt(token: str) -> dict[str, Any]:
+    """Raises Undecryptable."""
+    try:
+        values: dict[str, Any] = json.loads(_box().decrypt(token))
+    except InvalidToken as error:
+        raise Undecryptable(
+            "undecryptable", "A stored credential was encrypted with a key that SPRAYER_ENCRYPTION_KEYS no longer has."
+        ) from error
+    return values
+
+
+def rotate(token: str) -> str:
+    """The same content under the first key. Raises Undecryptable."""
+    return encrypt(decrypt(token))
+
+
+def _box() -> MultiFernet:
+    return _box_of(tuple(settings.ENCRYPTION_KEYS))
+
+
+@cache
+def _box_of(keys: Sequence[str]) -> MultiFernet:
+    try:
+        return MultiFernet([Fernet(key) for key in keys])
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            "SPRAYER_ENCRYPTION_KEYS: each key is 32 random bytes in URL-safe base64, and one at least is needed"
+        ) from error

@@ -1,0 +1,44 @@
+"""Who may do what: scopes of API keys, roles of members, and the two refusals."""
+
+from sprayer_project.errors import SprayerError
+
+SCOPES = (
+    "messages:send",
+    "messages:read",
+    "subscriptions:write",
+    "subscriptions:read",
+    "tokens:create",
+    "admin",
+)
+"""What a key may be allowed. admin implies all the others."""
+
+ROLES = ("viewer", "developer", "admin", "owner")
+"""In growing order: each role has the rights of those before it."""
+
+RIGHTS = {
+    "read": "viewer",
+    "send": "developer",
+    "keys": "developer",
+    "webhooks": "developer",
+    "channels": "admin",
+    "members": "admin",
+    "delete": "owner",
+}
+"""The least role that has each right."""
+
+
+class Unauthorized(SprayerError):
+    """401: no valid API key."""
+
+    status = 401
+
+
+class Forbidden(SprayerError):
+    """403: known, but not allowed."""
+
+    status = 403
+
+
+def can(role: str, right: str) -> bool:
+    """Raises ValueError or KeyError for a role or right that does not exist."""
+    return ROLES.index(role) >= ROLES.index(RIGHTS[right])

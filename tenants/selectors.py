@@ -1,0 +1,203 @@
+"""Reads. Look-ups that every request or job makes are remembered in the process for less than a second or two."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models import QuerySet
+
+from sprayer_project.errors import NotFound, StoreUnavailable
+from tenants import encryption
+from tenants.cache import Remembered
+from tenants.models import ApiKey, AuditEntry, ChannelConfig, Membership, Tenant, User
+from tenants.rights import Forbidden, can
+
+__all__ = ["can"]
+
+# A revoked key, a deactivated tenant: refused by every process within a second.
+_keys: Remembered[str, "KeyInfo | None"] = Remembered(0.8)
+_tenants: Remembered[str, "TenantInfo | None"] = Remembered(0.8)
+_channels: Remembered[str, "Mapping[str, ChannelSettings]"] = Remembered(1.5)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantInfo:
+    slug: str
+    name: str
+    is_active: bool
+    rate_limit: str
+    """As 6000/minute; empty: the default."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    id: str
+    tenant: TenantInfo
+    mode: str
+    scopes: frozenset[str]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSettings:
+    """A tenant's configuration of one channel; values are decrypted, as the channel's Config form cleaned them."""
+
+    channel: str
+    enabled: bool
+    values: Mapping[str, Any]
+    provider: str
+    source: str
+    """Whose credentials these are: tenant."""
+
+
+def tenant_exists(slug: str) -> bool:
+    """Whether there is such a tenant and it is active. Known to every process within a second."""
+    found = tenant_info(slug)
+    return found is not None and found.is_active
+
+
+async def atenant_exists(slug: str) -> bool:
+    """The same for an event loop."""
+    return tenant_exists(slug) if _tenants.has(slug) else await sync_to_async(tenant_exists)(slug)
+
+
+def tenant_info(slug: str) -> TenantInfo | None:
+    return _tenants.get(slug, lambda: _load_tenant(slug))
+
+
+def tenant_named(slug: str) -> Tenant:
+    """Raises NotFound."""
+    with sql():
+        tenant = Tenant.objects.filter(slug=slug).first()
+    if tenant is None:
+        raise NotFound("unknown_tenant", f"There is no tenant {slug!r}.")
+    return tenant
+
+
+def key_info(key_hash: str) -> KeyInfo | None:
+    """The key with this hash, whatever its state. Changes are known to every process within a second."""
+    # An unknown hash is not remembered: guesses would push the real keys out.
+    found = _keys.get(key_hash, lambda: _load_key(key_hash))
+    if found is None:
+        _keys.forget(key_hash)
+    return found
+
+
+def api_keys(tenant: str) -> QuerySet[ApiKey]:
+    """A tenant's keys, newest first."""
+    return ApiKey.objects.filter(tenant__slug=tenant).select_related("created_by").order_by("-id")
+
+
+def channel_config(tenant: str, channel: str) -> ChannelSettings | None:
+    """What the tenant configured for a channel, None for nothing. Changes show within two seconds."""
+    return channel_configs(tenant).get(channel)
+
+
+async def achannel_config(tenant: str, channel: str) -> ChannelSettings | None:
+    """The same for an event loop."""
+    if _channels.has(tenant):
+        return channel_config(tenant, channel)
+    return await sync_to_async(channel_config)(tenant, channel)
+
+
+def channel_configs(tenant: str) -> Mapping[str, ChannelSettings]:
+    """Everything that the tenant configured, enabled or not, by channel."""
+    return _channels.get(tenant, lambda: _load_channels(tenant))
+
+
+def enabled_channels(tenant: str) -> list[str]:
+    """The channels that the tenant configured and enabled, in alphabetical order."""
+    return sorted(name for name, found in channel_configs(tenant).items() if found.enabled)
+
+
+def memberships(user: User) -> QuerySet[Membership]:
+    """The tenants that a person may open."""
+    return (
+        Membership.objects.filter(user=user, tenant__is_active=True).select_related("tenant").order_by("tenant__name")
+    )
+
+
+def members(tenant: str) -> QuerySet[Membership]:
+    return Membership.objects.filter(tenant__slug=tenant).select_related("user").order_by("user__email")
+
+
+def membership(user: Any, slug: str) -> Membership:
+    """A person's membership in an active tenant. Raises NotFound for a stranger and for nobody."""
+    if user is not None and user.is_authenticated:
+        found = Membership.objects.filter(user=user, tenant__slug=slug, tenant__is_active=True)
+        if member := found.select_related("tenant", "user").first():
+            return member
+    raise NotFound("unknown_tenant", f"There is no tenant {slug!r}.")
+
+
+def authorize(user: Any, slug: str, right: str) -> Membership:
+    """The membership of someone who has a right there. Raises NotFound for a stranger, Forbidden for a member without it."""
+    member = membership(user, slug)
+    if not can(member.role, right):
+        raise Forbidden("missing_right", f"Your role here, {member.role}, does not include {right!r}: ask an owner.")
+    return member
+
+
+def audit_entries(tenant: str) -> QuerySet[AuditEntry]:
+    """Newest first."""
+    return AuditEntry.objects.filter(tenant__slug=tenant).order_by("-at", "-id")
+
+
+def forget() -> None:
+    """Ask SQL again on the next look-up, in this process."""
+    _keys.clear()
+    _tenants.clear()
+    _channels.clear()
+
+
+@contextmanager
+def sql() -> Iterator[None]:
+    """A database that is away raises StoreUnavailable, and its broken connection is not used again."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        connection.close_if_unusable_or_obsolete()
+        raise StoreUnavailable("SQL") from error
+
+
+def _load_tenant(slug: str) -> TenantInfo | None:
+    with sql():
+        tenant = Tenant.objects.filter(slug=slug).first()
+    return _tenant_info(tenant) if tenant else None
+
+
+def _load_key(key_hash: str) -> KeyInfo | None:
+    with sql():
+        key = ApiKey.objects.filter(hash=key_hash).select_related("tenant").first()
+    if key is None:
+        return None
+    return KeyInfo(
+        id=key.id,
+        tenant=_tenant_info(key.tenant),
+        mode=key.mode,
+        scopes=frozenset(key.scopes),
+        expires_at=key.expires_at,
+        revoked_at=key.revoked_at,
+        last_used_at=key.last_used_at,
+    )
+
+
+def _load_channels(tenant: str) -> Mapping[str, ChannelSettings]:
+    with sql():
+        rows = list(ChannelConfig.objects.filter(tenant__slug=tenant))
+    return {
+        row.channel: ChannelSettings(
+            row.channel, row.enabled, encryption.decrypt(row.encrypted_values), row.provider, "tenant"
+        )
+        for row in rows
+    }
+
+
+def _tenant_info(tenant: Tenant) -> TenantInfo:
+    return TenantInfo(tenant.slug, tenant.name, tenant.is_active, tenant.rate_limit)

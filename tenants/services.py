@@ -1,0 +1,253 @@
+"""Writes: tenants, members, API keys, channel configurations. Each leaves an entry in the audit log, never a secret."""
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import DatabaseError, IntegrityError, transaction
+from django.db.models import Q
+
+from sprayer_project.errors import Conflict, Invalid, NotFound
+from tenants import encryption, keys, selectors
+from tenants.models import SLUG_PATTERN, ApiKey, AuditEntry, ChannelConfig, Membership, Tenant, User
+from tenants.rights import ROLES, SCOPES
+
+log = structlog.get_logger(__name__)
+
+_USE_EVERY = 60.0
+_used: dict[str, float] = {}
+
+
+@transaction.atomic
+def create_tenant(slug: str, name: str, owner_email: str, password: str | None = None) -> tuple[Tenant, str]:
+    """A tenant, its owner and a first live key with the scope admin; answers the tenant and the plain key.
+
+    The owner may be a user already. A password is for an owner who cannot log in yet: Conflict otherwise.
+    Raises Invalid, Conflict.
+    """
+    if not re.match(SLUG_PATTERN, slug):
+        raise Invalid(
+            "invalid_slug",
+            "A slug is 2 to 40 lower-case letters, digits and hyphens, not beginning or ending with a hyphen.",
+        )
+    if Tenant.objects.filter(slug=slug).exists():
+        raise Conflict("tenant_exists", f"There is a tenant {slug!r} already.")
+    owner = _user(owner_email, password)
+    try:
+        with transaction.atomic():
+            tenant = Tenant.objects.create(slug=slug, name=name or slug)
+    except IntegrityError as error:
+        raise Conflict("tenant_exists", f"There is a tenant {slug!r} already.") from error
+    Membership.objects.create(tenant=tenant, user=owner, role=Membership.Role.OWNER)
+    audit(slug, None, "tenant.created", slug, {"owner": owner.email})
+    _, plain = create_api_key(slug, "live", ["admin"], None, "first key")
+    selectors.forget()
+    return tenant, plain
+
+
+@transaction.atomic
+def add_member(tenant: str, email: str, role: str, by: User | None = None, ip: str | None = None) -> Membership:
+    """Give a person, known or new, a role; a member's role is changed. Raises Invalid, NotFound, Conflict (last owner)."""
+    if role not in ROLES:
+        raise Invalid("invalid_role", f"role is one of {', '.join(ROLES)}.", "/role")
+    row = selectors.tenant_named(tenant)
+    user = _user(email, None)
+    if role != Membership.Role.OWNER:
+        _keep_an_owner(row, user)
+    member, _ = Membership.objects.update_or_create(tenant=row, user=user, defaults={"role": role})
+    audit(tenant, by, "member.set", user.email, {"role": role}, ip)
+    return member
+
+
+@transaction.atomic
+def remove_member(tenant: str, user: User, by: User | None = None, ip: str | None = None) -> None:
+    """Idempotent. Raises NotFound, Conflict (last owner)."""
+    row = selectors.tenant_named(tenant)
+    _keep_an_owner(row, user)
+    removed, _ = Membership.objects.filter(tenant=row, user=user).delete()
+    if removed:
+        audit(tenant, by, "member.removed", user.email, ip=ip)
+
+
+@transaction.atomic
+def create_api_key(
+    tenant: str,
+    mode: str,
+    scopes: Iterable[str],
+    expires_at: datetime | None = None,
+    name: str = "",
+    by: User | None = None,
+    ip: str | None = None,
+) -> tuple[ApiKey, str]:
+    """A key and its plain text, which is shown once and kept nowhere. Raises Invalid, NotFound."""
+    wanted = sorted(set(scopes))
+    if mode not in keys.MODES:
+        raise Invalid("invalid_mode", f"mode is one of {', '.join(keys.MODES)}.", "/mode")
+    if not wanted or (unknown := set(wanted) - set(SCOPES)):
+        problem = f"{', '.join(sorted(unknown))}: no such scope" if wanted else "A key needs a scope"
+        raise Invalid("invalid_scope", f"{problem}: use {', '.join(SCOPES)}.", "/scopes")
+    if expires_at is not None and (expires_at.tzinfo is None or expires_at <= _now()):
+        raise Invalid("invalid_expiry", "A key expires in the future, at a time with an offset.", "/expires_at")
+    new = keys.generate(mode)
+    key = ApiKey.objects.create(
+        tenant=selectors.tenant_named(tenant),
+        name=name[:100],
+        mode=mode,
+        prefix=new.prefix,
+        hash=new.hash,
+        scopes=wanted,
+        created_by=by,
+        expires_at=expires_at,
+    )
+    audit(tenant, by, "key.created", key.id, {"prefix": key.prefix, "scopes": wanted}, ip)
+    return key, new.plain
+
+
+@transaction.atomic
+def rotate_api_key(
+    tenant: str,
+    key_id: str,
+    overlap: timedelta = timedelta(days=1),
+    by: User | None = None,
+    ip: str | None = None,
+) -> tuple[ApiKey, str]:
+    """A new key like the old one, which goes on for the overlap so that nobody is cut off. Raises NotFound, Conflict."""
+    old = _key(tenant, key_id)
+    if old.state() != "active":
+        raise Conflict("key_not_active", f"The key is {old.state()}: create a new one.")
+    new, plain = create_api_key(tenant, old.mode, old.scopes, None, old.name, by, ip)
+    end = _now() + overlap
+    old.expires_at = min(old.expires_at, end) if old.expires_at else end
+    old.save(update_fields=["expires_at"])
+    audit(tenant, by, "key.rotated", old.id, {"by_key": new.id, "expires_at": old.expires_at.isoformat()}, ip)
+    transaction.on_commit(selectors.forget)
+    return new, plain
+
+
+@transaction.atomic
+def revoke_api_key(tenant: str, key_id: str, by: User | None = None, ip: str | None = None) -> ApiKey:
+    """Refused from now on: here at once, in other processes within a second. Idempotent. Raises NotFound."""
+    key = _key(tenant, key_id)
+    if key.revoked_at is None:
+        key.revoked_at = _now()
+        key.save(update_fields=["revoked_at"])
+        audit(tenant, by, "key.revoked", key.id, {"prefix": key.prefix}, ip)
+    transaction.on_commit(selectors.forget)
+    return key
+
+
+def note_key_use(key_id: str, last_used_at: datetime | None) -> None:
+    """Write a key's last-used time, once a minute at most. A database that refuses costs the note, not the request."""
+    now = time.monotonic()
+    if now - _used.get(key_id, -_USE_EVERY) < _USE_EVERY:
+        return
+    _used[key_id] = now
+    at = _now()
+    before = at - timedelta(seconds=_USE_EVERY)
+    if last_used_at is not None and last_used_at > before:
+        return
+    try:
+        ApiKey.objects.filter(Q(last_used_at=None) | Q(last_used_at__lte=before), id=key_id).update(last_used_at=at)
+    except DatabaseError as error:
+        log.warning("key use not noted", key=key_id, error=type(error).__name__)
+
+
+@transaction.atomic
+def set_channel_config(
+    tenant: str,
+    channel: str,
+    values: Mapping[str, Any],
+    enabled: bool = True,
+    provider: str = "",
+    by: User | None = None,
+    ip: str | None = None,
+) -> ChannelConfig:
+    """Store a channel's cleaned configuration, encrypted. values must be JSON-able. Raises NotFound."""
+    config, created = ChannelConfig.objects.update_or_create(
+        tenant=selectors.tenant_named(tenant),
+        channel=channel,
+        defaults={
+            "enabled": enabled,
+            "provider": provider,
+            "encrypted_values": encryption.encrypt(values),
+            "updated_by": by,
+        },
+    )
+    detail = {"enabled": enabled, "fields": sorted(values)}
+    audit(tenant, by, "channel.configured" if created else "channel.changed", channel, detail, ip)
+    transaction.on_commit(selectors.forget)
+    return config
+
+
+@transaction.atomic
+def reencrypt_channel_configs() -> int:
+    """Everything stored again under the first encryption key; answers how many. Raises Undecryptable."""
+    configs = list(ChannelConfig.objects.select_for_update())
+    for config in configs:
+        config.encrypted_values = encryption.rotate(config.encrypted_values)
+        config.save(update_fields=["encrypted_values"])
+    return len(configs)
+
+
+def audit(
+    tenant: str,
+    by: User | None,
+    action: str,
+    target: str = "",
+    detail: Mapping[str, Any] | None = None,
+    ip: str | None = None,
+) -> AuditEntry:
+    """Who did what to a tenant; by is None for an operator's command. detail must be JSON-able, without secrets."""
+    return AuditEntry.objects.create(
+        tenant=selectors.tenant_named(tenant),
+        by=by,
+        by_email=by.email if by else "",
+        action=action,
+        target=target[:200],
+        detail=dict(detail or {}),
+        ip=ip,
+    )
+
+
+def _user(email: str, password: str | None) -> User:
+    """The user with this address, made when new."""
+    email = email.strip().lower()
+    user = User.objects.filter(email=email).first()
+    try:
+        validate_email(email)
+        if password is not None:
+            validate_password(password, user)
+    except ValidationError as error:
+        raise Invalid("invalid_user", " ".join(error.messages)) from error
+    if user is None:
+        return User.objects.create_user(email, password)
+    if password is not None:
+        if user.has_usable_password():
+            raise Conflict("user_exists", f"{email} has a password already: leave it out.")
+        user.set_password(password)
+        user.save(update_fields=["password"])
+    return user
+
+
+def _keep_an_owner(tenant: Tenant, leaving: User) -> None:
+    owners = Membership.objects.select_for_update().filter(tenant=tenant, role=Membership.Role.OWNER)
+    users = set(owners.values_list("user_id", flat=True))
+    if users == {leaving.pk}:
+        raise Conflict("last_owner", "A tenant keeps an owner: make someone else one first.")
+
+
+def _key(tenant: str, key_id: str) -> ApiKey:
+    key = ApiKey.objects.select_for_update().filter(tenant__slug=tenant, id=key_id).first()
+    if key is None:
+        raise NotFound("unknown_key", f"There is no key {key_id!r}.")
+    return key
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
