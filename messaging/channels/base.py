@@ -135,6 +135,8 @@ class Channel(ABC):
     """Whether an unknown outcome is tried again: where the provider deduplicates or a repeat is harmless."""
     providers: ClassVar[tuple[str, ...]] = ()
     """The names that its callback path accepts; empty where nobody calls back."""
+    retires: ClassVar[frozenset[str]] = frozenset()
+    """Reasons of failed and bounced events of callbacks that call the address dead."""
 
     @abstractmethod
     def clean_address(self, value: Any) -> str:

@@ -88,7 +88,8 @@ class Sandbox:
 
     async def _switch(self, request: web.Request) -> web.Response:
         try:
-            self.control.change(json.loads(await request.text()))
+            wanted = json.loads(await request.text())
+            self.control.change(wanted if isinstance(wanted, dict) else {"": wanted})
         except ValueError as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         return web.json_response(self.control.to_json())

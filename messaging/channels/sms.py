@@ -1,0 +1,197 @@
+"""SMS through Twilio's REST API, with signed status callbacks.
+
+https://www.twilio.com/docs/messaging/api/message-resource
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from zlib import crc32
+
+import phonenumbers
+from django import forms
+from django.conf import settings
+from twilio.base.exceptions import TwilioRestException
+from twilio.base.values import unset
+from twilio.rest import Client
+from twilio.rest.api.v2010.account.message import MessageInstance
+
+from feedback.events import DeliveryEvent, Status
+from messaging.callback_urls import callback_url, reference_of
+from messaging.channels.base import Callback, Channel, DeliveryError, Outcome, Outgoing, Recipient
+from messaging.gsm import encoded
+from messaging.sandbox.twilio import sandbox_credentials
+from messaging.twilio_api import ERRORS, OVERRIDES, STATUSES, TryLater, TwilioHttp, verified_form
+from sprayer_project.serializers import StrictCharField, StrictSerializer
+
+PROVIDER = "twilio"
+CONCURRENCY = 10
+MAX_VALIDITY = 36_000
+"""Seconds that Twilio keeps a message at most."""
+
+
+class Config(forms.Form):
+    account_sid = forms.RegexField(r"^AC[0-9a-f]{32}$", label="Account SID")
+    auth_token = forms.CharField(widget=forms.PasswordInput, max_length=64, label="Auth token")
+    sender = forms.RegexField(
+        r"^(\+\d{5,15}|\d{3,8}|[A-Za-z0-9 &_+-]{1,11})$",
+        required=False,
+        label="From",
+        help_text="A number, a short code or an alphanumeric sender.",
+    )
+    messaging_service_sid = forms.RegexField(r"^MG[0-9a-f]{32}$", required=False, label="Messaging service SID")
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        if not self.errors and not values.get("sender") and not values.get("messaging_service_sid"):
+            raise forms.ValidationError("Give a From or a messaging service SID.")
+        return values
+
+
+class Content(StrictSerializer):
+    body = StrictCharField(required=False, help_text="The text, instead of title and body.")
+    sender = StrictCharField(required=False, max_length=15, help_text="From, instead of the configured one.")
+
+
+class Sms(Channel):
+    label = "SMS"
+    settles_at = Status.DELIVERED
+    repeat_unknown = False
+    providers = (PROVIDER,)
+    retires = frozenset({"invalid_address", "not_mobile", "unknown_handset", "landline"})
+    Config = Config
+    Content = Content
+    _http: TwilioHttp | None = None
+
+    def clean_address(self, value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(r"\+[0-9 ().-]{6,30}", value):
+            raise ValueError("Give a phone number in international form, such as +34600000001.")
+        try:
+            number = phonenumbers.parse(value)
+        except phonenumbers.NumberParseException as error:
+            raise ValueError("Give a phone number with a country code, such as +34600000001.") from error
+        # Possible, not valid: numbering plans change faster than releases, and fictional numbers are for tests.
+        if not phonenumbers.is_possible_number(number):
+            raise ValueError("This phone number is too short or too long for its country.")
+        return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+    def mask_address(self, address: str) -> str:
+        country = phonenumbers.parse(address).country_code
+        return f"+{country}*****{address[-3:]}"
+
+    def sandbox_config(self, tenant: str) -> Mapping[str, Any]:
+        sid, token = sandbox_credentials(tenant)
+        return {"account_sid": sid, "auth_token": token, "sender": "+15005550006", "messaging_service_sid": ""}
+
+    def sandbox_address(self, name: str) -> str:
+        return f"+1202{crc32(name.encode()) % 10_000_000:07}"
+
+    async def send(
+        self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
+    ) -> AsyncIterator[Outcome]:
+        text = _text(message)
+        if not text:
+            raise DeliveryError("empty_text", permanent=True, detail="The message has neither title nor body.")
+        self._http = self._http or TwilioHttp()
+        client = Client(config["account_sid"], config["auth_token"], http_client=self._http)
+        client.api.base_url = (
+            f"{settings.SANDBOX_URL}/sms" if message.mode == "test" else settings.PROVIDER_URLS[PROVIDER]
+        )
+        gate = asyncio.Semaphore(CONCURRENCY)
+
+        async def one(recipient: Recipient) -> Outcome:
+            async with gate:
+                return await self._attempt(client, config, message, recipient, text)
+
+        tasks = [asyncio.create_task(one(recipient)) for recipient in recipients]
+        try:
+            for outcome in asyncio.as_completed(tasks):
+                yield await outcome
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _attempt(
+        self, client: Client, config: Mapping[str, Any], message: Outgoing, recipient: Recipient, text: str
+    ) -> Outcome:
+        left = (message.expires_at - datetime.now(UTC)).total_seconds()
+        try:
+            made = await client.messages.create_async(
+                recipient.address,
+                body=text,
+                from_=message.overrides.get("sender") or config.get("sender") or unset,
+                messaging_service_sid=config.get("messaging_service_sid") or unset,
+                status_callback=callback_url(self.name, PROVIDER, message, recipient) + OVERRIDES,
+                validity_period=max(1, min(MAX_VALIDITY, int(left))),
+            )
+        except TryLater as error:
+            return Outcome(
+                delivery=recipient.delivery,
+                status=Status.DEFERRED,
+                reason=error.reason,
+                provider=PROVIDER,
+                retry_after=error.retry_after,
+                unknown=error.unknown,
+                detail={"http_status": error.status} if error.status else {},
+            )
+        except TwilioRestException as error:
+            return self._refused(recipient, error)
+        return _taken(recipient, made, text)
+
+    def _refused(self, recipient: Recipient, error: TwilioRestException) -> Outcome:
+        status, reason = ERRORS.get(error.code or 0, (Status.FAILED, "provider_refused"))
+        words = re.sub(r"\+?\d{6,}", "...", error.msg)[:200]
+        return Outcome(
+            delivery=recipient.delivery,
+            status=status,
+            reason=reason,
+            provider=PROVIDER,
+            retire=reason in self.retires,
+            detail={"http_status": error.status, "code": error.code, "message": words},
+        )
+
+    def parse_events(self, callback: Callback, config: Mapping[str, Any]) -> list[DeliveryEvent]:
+        form = verified_form(callback, config["auth_token"])
+        reference = reference_of(callback)
+        word, sid, code = form.get("MessageStatus", ""), form.get("MessageSid", ""), form.get("ErrorCode", "")
+        if reference is None or word not in STATUSES:
+            return []
+        status = STATUSES[word]
+        known = ERRORS.get(int(code) if code.isdecimal() else 0, (status, "undeliverable"))
+        event = reference.event(
+            channel=self.name,
+            status=status,
+            at=datetime.now(UTC),
+            event=f"evt_{sid}_{word}",
+            provider=PROVIDER,
+            provider_id=sid,
+            reason=known[1] if status is Status.FAILED else "",
+            detail={"status": word} | ({"code": int(code)} if code.isdecimal() else {}),
+        )
+        return [event]
+
+    async def aclose(self) -> None:
+        if self._http:
+            await self._http.close()
+            self._http = None
+
+
+def _text(message: Outgoing) -> str:
+    parts = [message.content.get("title"), message.content.get("body")]
+    return str(message.overrides.get("body") or "\n".join(str(part) for part in parts if part))
+
+
+def _taken(recipient: Recipient, made: MessageInstance, text: str) -> Outcome:
+    status = STATUSES.get(str(made.status), Status.SENT)
+    reason = ERRORS.get(made.error_code or 0, (status, "undeliverable"))[1] if status is Status.FAILED else ""
+    counted = encoded(text)
+    return Outcome(
+        delivery=recipient.delivery,
+        status=status,
+        reason=reason,
+        provider=PROVIDER,
+        provider_id=str(made.sid),
+        detail={"http_status": 201, "status": made.status, "encoding": counted.encoding, "segments": counted.segments},
+    )
