@@ -62,7 +62,7 @@ class HasScope(BasePermission):
         scopes: dict[str, str] = getattr(view, "scopes", {})
         method = "GET" if request.method == "HEAD" else request.method or ""
         scope = scopes.get(method)
-        if scope is not None and not request.auth.scopes & {scope, "admin"}:
+        if scope is not None and not (isinstance(request.auth, Caller) and request.auth.scopes & {scope, "admin"}):
             raise Forbidden("missing_scope", f"This API key lacks the scope {scope}.")
         return True
 

@@ -85,4 +85,7 @@ def _item(rate: str) -> RateLimitItem:
 
 @cache
 def _storage(url: str) -> Storage:
-    return storage_from_string(url, key_prefix="limits", socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+    storage = storage_from_string(url, key_prefix="limits", socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+    if not isinstance(storage, Storage):
+        raise ImproperlyConfigured("SPRAYER_REDIS_URLS: rate limits need a synchronous Redis URL")
+    return storage

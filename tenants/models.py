@@ -1,8 +1,7 @@
 """Tenants, their people, keys, channel configurations and audit log: what lives in SQL."""
 
-from collections.abc import Collection
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.core.validators import RegexValidator
@@ -74,20 +73,11 @@ class Tenant(models.Model):
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
-    @classmethod
-    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any]) -> Self:
-        tenant = super().from_db(db, field_names, values)
-        tenant._stored_slug = tenant.__dict__.get("slug")
-        return tenant
-
-    _stored_slug: str | None = None
-
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Raises ValueError when the slug of a stored tenant was changed."""
-        if self._stored_slug is not None and self.slug != self._stored_slug:
-            raise ValueError(f"a tenant's slug never changes: {self._stored_slug!r}")
+        if not self._state.adding and Tenant.objects.filter(pk=self.pk).exclude(slug=self.slug).exists():
+            raise ValueError("a tenant's slug never changes")
         super().save(*args, **kwargs)
-        self._stored_slug = self.slug
 
     def __str__(self) -> str:
         return self.slug

@@ -71,13 +71,15 @@ def tenant_info(slug: str) -> TenantInfo | None:
     return _tenants.get(slug, lambda: _load_tenant(slug))
 
 
-def tenant_named(slug: str) -> Tenant:
-    """Raises NotFound."""
+def tenant_named(tenant: Tenant | str) -> Tenant:
+    """The row of a slug. Raises NotFound."""
+    if isinstance(tenant, Tenant):
+        return tenant
     with sql():
-        tenant = Tenant.objects.filter(slug=slug).first()
-    if tenant is None:
-        raise NotFound("unknown_tenant", f"There is no tenant {slug!r}.")
-    return tenant
+        found = Tenant.objects.filter(slug=tenant).first()
+    if found is None:
+        raise NotFound("unknown_tenant", f"There is no tenant {tenant!r}.")
+    return found
 
 
 def key_info(key_hash: str) -> KeyInfo | None:
@@ -137,7 +139,7 @@ def membership(user: Any, slug: str) -> Membership:
 
 
 def authorize(user: Any, slug: str, right: str) -> Membership:
-    """The membership of someone who has a right there. Raises NotFound for a stranger, Forbidden for a member without it."""
+    """The membership of someone with a right. Raises NotFound for a stranger, Forbidden for a member without it."""
     member = membership(user, slug)
     if not can(member.role, right):
         raise Forbidden("missing_right", f"Your role here, {member.role}, does not include {right!r}: ask an owner.")

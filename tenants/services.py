@@ -45,15 +45,17 @@ def create_tenant(slug: str, name: str, owner_email: str, password: str | None =
     except IntegrityError as error:
         raise Conflict("tenant_exists", f"There is a tenant {slug!r} already.") from error
     Membership.objects.create(tenant=tenant, user=owner, role=Membership.Role.OWNER)
-    audit(slug, None, "tenant.created", slug, {"owner": owner.email})
-    _, plain = create_api_key(slug, "live", ["admin"], None, "first key")
-    selectors.forget()
+    audit(tenant, None, "tenant.created", slug, {"owner": owner.email})
+    _, plain = create_api_key(tenant, "live", ["admin"], None, "first key")
+    _changed()
     return tenant, plain
 
 
 @transaction.atomic
-def add_member(tenant: str, email: str, role: str, by: User | None = None, ip: str | None = None) -> Membership:
-    """Give a person, known or new, a role; a member's role is changed. Raises Invalid, NotFound, Conflict (last owner)."""
+def add_member(
+    tenant: Tenant | str, email: str, role: str, by: User | None = None, ip: str | None = None
+) -> Membership:
+    """Give a person, known or new, a role, or another role. Raises Invalid, NotFound, Conflict (last owner)."""
     if role not in ROLES:
         raise Invalid("invalid_role", f"role is one of {', '.join(ROLES)}.", "/role")
     row = selectors.tenant_named(tenant)
@@ -66,7 +68,7 @@ def add_member(tenant: str, email: str, role: str, by: User | None = None, ip: s
 
 
 @transaction.atomic
-def remove_member(tenant: str, user: User, by: User | None = None, ip: str | None = None) -> None:
+def remove_member(tenant: Tenant | str, user: User, by: User | None = None, ip: str | None = None) -> None:
     """Idempotent. Raises NotFound, Conflict (last owner)."""
     row = selectors.tenant_named(tenant)
     _keep_an_owner(row, user)
@@ -77,7 +79,7 @@ def remove_member(tenant: str, user: User, by: User | None = None, ip: str | Non
 
 @transaction.atomic
 def create_api_key(
-    tenant: str,
+    tenant: Tenant | str,
     mode: str,
     scopes: Iterable[str],
     expires_at: datetime | None = None,
@@ -111,13 +113,13 @@ def create_api_key(
 
 @transaction.atomic
 def rotate_api_key(
-    tenant: str,
+    tenant: Tenant | str,
     key_id: str,
     overlap: timedelta = timedelta(days=1),
     by: User | None = None,
     ip: str | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key like the old one, which goes on for the overlap so that nobody is cut off. Raises NotFound, Conflict."""
+    """A new key like the old one, which goes on for the overlap: nobody is cut off. Raises NotFound, Conflict."""
     old = _key(tenant, key_id)
     if old.state() != "active":
         raise Conflict("key_not_active", f"The key is {old.state()}: create a new one.")
@@ -126,19 +128,19 @@ def rotate_api_key(
     old.expires_at = min(old.expires_at, end) if old.expires_at else end
     old.save(update_fields=["expires_at"])
     audit(tenant, by, "key.rotated", old.id, {"by_key": new.id, "expires_at": old.expires_at.isoformat()}, ip)
-    transaction.on_commit(selectors.forget)
+    _changed()
     return new, plain
 
 
 @transaction.atomic
-def revoke_api_key(tenant: str, key_id: str, by: User | None = None, ip: str | None = None) -> ApiKey:
+def revoke_api_key(tenant: Tenant | str, key_id: str, by: User | None = None, ip: str | None = None) -> ApiKey:
     """Refused from now on: here at once, in other processes within a second. Idempotent. Raises NotFound."""
     key = _key(tenant, key_id)
     if key.revoked_at is None:
         key.revoked_at = _now()
         key.save(update_fields=["revoked_at"])
         audit(tenant, by, "key.revoked", key.id, {"prefix": key.prefix}, ip)
-    transaction.on_commit(selectors.forget)
+    _changed()
     return key
 
 
@@ -160,7 +162,7 @@ def note_key_use(key_id: str, last_used_at: datetime | None) -> None:
 
 @transaction.atomic
 def set_channel_config(
-    tenant: str,
+    tenant: Tenant | str,
     channel: str,
     values: Mapping[str, Any],
     enabled: bool = True,
@@ -181,7 +183,7 @@ def set_channel_config(
     )
     detail = {"enabled": enabled, "fields": sorted(values)}
     audit(tenant, by, "channel.configured" if created else "channel.changed", channel, detail, ip)
-    transaction.on_commit(selectors.forget)
+    _changed()
     return config
 
 
@@ -196,7 +198,7 @@ def reencrypt_channel_configs() -> int:
 
 
 def audit(
-    tenant: str,
+    tenant: Tenant | str,
     by: User | None,
     action: str,
     target: str = "",
@@ -242,11 +244,18 @@ def _keep_an_owner(tenant: Tenant, leaving: User) -> None:
         raise Conflict("last_owner", "A tenant keeps an owner: make someone else one first.")
 
 
-def _key(tenant: str, key_id: str) -> ApiKey:
-    key = ApiKey.objects.select_for_update().filter(tenant__slug=tenant, id=key_id).first()
+def _key(tenant: Tenant | str, key_id: str) -> ApiKey:
+    keys_of = ApiKey.objects.select_for_update().filter(tenant=selectors.tenant_named(tenant))
+    key = keys_of.filter(id=key_id).first()
     if key is None:
         raise NotFound("unknown_key", f"There is no key {key_id!r}.")
     return key
+
+
+def _changed() -> None:
+    """This process asks SQL again, inside the transaction as after it; the others within a second or two."""
+    selectors.forget()
+    transaction.on_commit(selectors.forget)
 
 
 def _now() -> datetime:
