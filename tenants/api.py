@@ -8,8 +8,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from sprayer_project.errors import Limited, SprayerError, TooLarge
-from tenants import limiter
+from tenants import limiter, openapi
 from tenants.authentication import Caller
+
+__all__ = ["ApiView", "LengthRequired", "openapi"]
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 

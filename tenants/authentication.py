@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from tenants import keys, selectors, services
 from tenants.rights import Forbidden, Unauthorized
+
+if TYPE_CHECKING:  # REST framework's views import this module through the settings
+    from rest_framework.views import APIView
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def caller_of(plain: str) -> Caller:
 class HasScope(BasePermission):
     """The view's `scopes` names the scope that each method needs; admin has them all."""
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: "APIView") -> bool:
         """Raises Forbidden naming the scope."""
         scopes: dict[str, str] = getattr(view, "scopes", {})
         method = "GET" if request.method == "HEAD" else request.method or ""
@@ -65,21 +66,6 @@ class HasScope(BasePermission):
         if scope is not None and not (isinstance(request.auth, Caller) and request.auth.scopes & {scope, "admin"}):
             raise Forbidden("missing_scope", f"This API key lacks the scope {scope}.")
         return True
-
-
-class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """The security scheme in the OpenAPI document."""
-
-    target_class = ApiKeyAuthentication
-    name = "apiKey"
-
-    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        return {
-            "type": "http",
-            "scheme": "bearer",
-            "bearerFormat": "spr_live_... or spr_test_...",
-            "description": "An API key of your tenant. Test keys reach the sandbox instead of the providers.",
-        }
 
 
 def _bearer(header: str) -> str:
