@@ -1,0 +1,72 @@
+"""The environment of a test run: servers, ports and a folder of its own, whatever the developer's environment says.
+
+Import it before anything that reads Django's settings.
+"""
+
+import os
+import random
+import socket
+import tempfile
+from pathlib import Path
+
+import django
+from django.conf import settings
+
+from deploy.local.servers import HOST
+from deploy.local.stack import Stack
+
+ROOT = Path(__file__).resolve().parent.parent
+STACK_PORTS = 10
+WEB_OFFSET, SANDBOX_OFFSET, SMTP_OFFSET = 7, 8, 9
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def free_base() -> int:
+    """The first of ten free ports, below those that the system gives to outgoing connections."""
+    candidates = range(20_000, 32_000, STACK_PORTS)
+    for base in random.sample(candidates, len(candidates)):
+        if all(_free(port) for port in range(base, base + STACK_PORTS)):
+            return base
+    raise RuntimeError("no ten free ports in a row")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _take_over() -> Stack:
+    if settings.configured:
+        raise RuntimeError("Django's settings were read too early: unset DJANGO_SETTINGS_MODULE")
+    for name in [name for name in os.environ if name.startswith("SPRAYER_")]:
+        del os.environ[name]
+    folder, base = Path(tempfile.mkdtemp(prefix="sprayer-test-")), free_base()
+    stack = Stack(folder / "stack", base, shards=2)
+    sandbox = f"{HOST}:{base + SANDBOX_OFFSET}"
+    os.environ.update(
+        stack.environment(),
+        DJANGO_SETTINGS_MODULE="sprayer_project.settings",
+        SPRAYER_VAR_DIR=str(folder),
+        SPRAYER_DATABASE_URL=f"sqlite:///{folder / 'sprayer.sqlite3'}",
+        SPRAYER_STACK_PORT=str(base),
+        SPRAYER_PORT=str(base + WEB_OFFSET),
+        SPRAYER_SANDBOX_PORT=str(base + SANDBOX_OFFSET),
+        SPRAYER_SANDBOX_SMTP_PORT=str(base + SMTP_OFFSET),
+        SPRAYER_TWILIO_URL=f"http://{sandbox}/sms",
+        SPRAYER_WEBHOOK_ALLOW_PRIVATE=f"{sandbox},{HOST}:{base + SMTP_OFFSET}",
+    )
+    return stack
+
+
+STACK = _take_over()
+django.setup()
+FOLDER = STACK.directory.parent
