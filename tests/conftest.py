@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pika
 import pytest
@@ -15,10 +16,11 @@ from django.conf import settings
 from django.core.management import call_command, get_commands
 from django.db import connection
 from pika.exceptions import ChannelClosedByBroker
+from pymongo import MongoClient
 
 from deploy.local.stack import Stack
 from messaging import channels
-from sprayer_project import amqp, mongo, redis
+from sprayer_project import amqp, redis
 from tenants.models import User
 from tenants.rights import SCOPES
 from tenants.services import add_member, create_api_key, create_tenant
@@ -117,10 +119,12 @@ def _tenant(slug: str, name: str, owner_email: str, viewer_email: str | None) ->
 
 
 def _empty_mongodb() -> None:
-    database = mongo.database()
-    for name in database.list_collection_names():
-        if not name.startswith("system."):
-            database[name].delete_many({})
+    client: MongoClient[dict[str, Any]]
+    with MongoClient(settings.MONGODB_URL, retryWrites=False) as client:
+        database = client.get_default_database()
+        for name in database.list_collection_names():
+            if not name.startswith("system."):
+                database[name].delete_many({})
 
 
 def _empty_redis() -> None:
