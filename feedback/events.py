@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -87,9 +87,13 @@ class DeliveryEvent:
     dead: bool = False
     """With failed: listed among the tenant's dead letters and can be replayed."""
     metadata: dict[str, str] = field(default_factory=dict)
+    waiting: bool = False
+    """With sent: it waits in an inbox, so its expiry still applies."""
+    fact: str = ""
+    """A time of its own that is no status: opened, clicked, complained. The status is what it implies (delivered)."""
 
     def to_json(self) -> dict[str, Any]:
-        body = {name: value for name, value in asdict(self).items() if value not in (None, "", {}, False)}
+        body = {name: value for name in _NAMES if (value := getattr(self, name)) not in (None, "", {}, False)}
         for name in ("at", "due_at", "expires_at"):
             if name in body:
                 body[name] = body[name].isoformat()
@@ -98,9 +102,12 @@ class DeliveryEvent:
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> "DeliveryEvent":
         """Raises ValueError, KeyError or TypeError for what to_json did not write."""
-        values = dict(body)
+        values = {"mode": "", "message": "", "delivery": "", "receiver": ""} | body
         for name in ("at", "due_at", "expires_at"):
             if name in values:
                 values[name] = datetime.fromisoformat(values[name])
         values["status"] = Status(values["status"])
         return cls(**values)
+
+
+_NAMES = tuple(field.name for field in fields(DeliveryEvent))

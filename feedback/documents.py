@@ -1,0 +1,105 @@
+"""The record of deliveries in MongoDB. Written only by feedback.services, read only by feedback.selectors."""
+
+from datetime import timedelta
+from typing import Any
+
+import pymongo.collection
+from mongoengine import BooleanField, DateTimeField, DictField, Document, IntField, ListField, StringField
+
+from sprayer_project.mongo import DURABLE
+
+Collection = pymongo.collection.Collection[dict[str, Any]]
+PARKED_FOR = timedelta(hours=1)
+
+
+class Delivery(Document):
+    """One message to one address. Only updates that commute build it, so that order and repetition do not matter:
+
+    state       `$max` of {score, at, event, status, round, attempt, reason, due_at, wake_at?, dead?}: BSON compares
+                documents field by field, so the order of the fields is the order of the comparison.
+    events      `$min` per slot `r<round>a<attempt>_<fact or status>` of {at, event, ...}: one entry a kind of fact, the
+                earliest. That bounds the map: rounds x (attempts of the retry schedule + kinds of facts).
+    provider_ids  `$addToSet` of "<tenant>/<channel>/<provider's id>", one for each attempt that got one.
+    the rest    immutable, or `$max` where an early event (a provider's callback) may not know it yet.
+
+    state.wake_at is there while the sweeper has something to do later: an attempt that is due or an expiry.
+    state.dead is "<tenant>/<mode>/<id>" while the row is listed among the dead letters: one sparse index lists and
+    pages it. Both are sparse, so that settled rows cost no index.
+    """
+
+    id = StringField(primary_key=True)
+    tenant = StringField(required=True)
+    mode = StringField(required=True)
+    message = StringField(required=True)
+    channel = StringField(required=True)
+    receiver = StringField()
+    group = StringField()
+    address_hash = StringField()
+    address_masked = StringField()
+    state = DictField()
+    events = DictField()
+    provider_ids = ListField(StringField())
+    expires_at = DateTimeField()
+
+    meta = {
+        "collection": "deliveries",
+        "auto_create_index": False,
+        "indexes": [
+            {"fields": ["message", "id"]},
+            {"fields": ["tenant", "receiver", "id"]},
+            {"fields": ["provider_ids"], "sparse": True},
+            {"fields": ["state.wake_at"], "sparse": True},
+            {"fields": ["state.dead"], "sparse": True},
+        ],
+    }
+
+
+class MessageTotals(Document):
+    """A group message's counts by channel and status, aggregated from its deliveries by the sweeper.
+
+    The feeder raises version and sets stale; counts belong to stored_version. Messages without a group have at most
+    a few thousand rows: they are counted when somebody asks, and have no document here.
+    """
+
+    id = StringField(primary_key=True)
+    tenant = StringField(required=True)
+    version = IntField(default=0)
+    stored_version = IntField(default=0)
+    stale = BooleanField()
+    channels = DictField()
+    as_of = DateTimeField()
+    next_at = DateTimeField()
+
+    meta = {
+        "collection": "message_totals",
+        "auto_create_index": False,
+        "indexes": [{"fields": ["stale"], "sparse": True}],
+    }
+
+
+class ParkedEvent(Document):
+    """A provider's event that names only the provider's id, until the `sent` event tells which delivery that is."""
+
+    id = StringField(primary_key=True)
+    tenant = StringField(required=True)
+    provider_key = StringField(required=True)
+    body = StringField(required=True)
+    created_at = DateTimeField(required=True)
+
+    meta = {
+        "collection": "parked_events",
+        "auto_create_index": False,
+        "indexes": [
+            {"fields": ["provider_key"]},
+            {"fields": ["created_at"], "expireAfterSeconds": int(PARKED_FOR.total_seconds())},
+        ],
+    }
+
+
+DOCUMENTS = (Delivery, MessageTotals, ParkedEvent)
+
+
+def collection(document: type[Document]) -> Collection:
+    """The bare collection, whose writes are acknowledged when they are journalled."""
+    found: Collection = document._get_collection().with_options(write_concern=DURABLE)
+    return found

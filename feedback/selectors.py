@@ -1,0 +1,264 @@
+"""Reading what became of messages: rows, timelines, totals, and what the sweeper has to look at."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from feedback.documents import Collection, Delivery, MessageTotals, collection
+from feedback.events import OPEN, Status
+from feedback.updates import dead_prefix
+from sprayer_project import paging
+from sprayer_project.errors import Invalid, NotFound
+from sprayer_project.paging import Page
+
+LIVE_ROWS = 10_000
+"""Up to so many rows stale totals are counted anew when somebody asks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRow:
+    """A delivery as it stands."""
+
+    id: str
+    tenant: str
+    mode: str
+    message: str
+    receiver: str
+    channel: str
+    group: str | None
+    address_hash: str
+    address_masked: str
+    status: Status
+    reason: str
+    at: datetime
+    """When the status was reached."""
+    round: int
+    attempt: int
+    """Tries in this round so far."""
+    attempts: int
+    """Tries in all rounds."""
+    provider: str
+    provider_id: str
+    """Of the latest event that has one."""
+    due_at: datetime | None
+    expires_at: datetime | None
+    dead: bool
+    times: Mapping[str, datetime]
+    """Status, or opened, clicked, complained -> when first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineEntry:
+    """One event. attempt is 0 where it is not the outcome of a try; detail is the provider's answer."""
+
+    event: str
+    at: datetime
+    status: Status
+    fact: str
+    round: int
+    attempt: int
+    reason: str
+    provider: str
+    provider_id: str
+    due_at: datetime | None
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryDetail:
+    row: DeliveryRow
+    timeline: tuple[TimelineEntry, ...]
+    """Every event, oldest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """A message's deliveries by channel and status, as they were at as_of."""
+
+    as_of: datetime
+    channels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return sum(sum(statuses.values()) for statuses in self.channels.values())
+
+    @property
+    def open(self) -> int:
+        """Deliveries that are going to be tried: scheduled, queued, deferred."""
+        return sum(statuses.get(status, 0) for statuses in self.channels.values() for status in OPEN)
+
+
+def deliveries(
+    tenant: str,
+    mode: str,
+    message: str,
+    *,
+    channel: str | None = None,
+    status: str | None = None,
+    receiver: str | None = None,
+    cursor: str | None = None,
+    limit: int = paging.DEFAULT_LIMIT,
+) -> Page[DeliveryRow]:
+    """A message's deliveries in the order of their ids, which stays while rows arrive. Raises Invalid."""
+    query: dict[str, Any] = {"message": message, "tenant": tenant, "mode": mode}
+    query |= {name: value for name, value in (("channel", channel), ("receiver", receiver)) if value}
+    if status:
+        query["state.status"] = _status(status)
+    return _page(query, "_id", 1, cursor, limit)
+
+
+def deliveries_to(
+    tenant: str, mode: str, receiver: str, *, cursor: str | None = None, limit: int = 50
+) -> Page[DeliveryRow]:
+    """A receiver's deliveries over all messages, newest message first."""
+    return _page({"tenant": tenant, "receiver": receiver, "mode": mode}, "_id", -1, cursor, limit)
+
+
+def delivery(tenant: str, mode: str, id: str) -> DeliveryDetail:
+    """Raises NotFound, also for another tenant's delivery and for the other mode's."""
+    document = rows().find_one({"_id": id, "tenant": tenant, "mode": mode})
+    if document is None:
+        raise NotFound("delivery_not_found", f"There is no delivery {id!r}.")
+    timeline = [_entry(slot, value) for slot, value in document["events"].items()]
+    timeline.sort(key=lambda entry: (entry.at, entry.round, entry.attempt, entry.event))
+    return DeliveryDetail(row=row_of(document), timeline=tuple(timeline))
+
+
+def states(tenant: str, ids: Sequence[str]) -> dict[str, DeliveryRow]:
+    """The rows that exist among these ids."""
+    found = rows().find({"_id": {"$in": list(ids)}, "tenant": tenant})
+    return {document["_id"]: row_of(document) for document in found}
+
+
+def totals(tenant: str, message: str) -> Totals:
+    """Stored totals of a large message, else counted now. A message without deliveries has none."""
+    stored = summaries().find_one({"_id": message, "tenant": tenant})
+    if stored and stored.get("as_of"):
+        kept = Totals(as_of=stored["as_of"], channels=stored["channels"])
+        if not stored.get("stale") or kept.total >= LIVE_ROWS:
+            return kept
+    return count(tenant, message)
+
+
+def count(tenant: str, message: str) -> Totals:
+    """Counted from the record: one aggregation over the message's rows."""
+    as_of = datetime.now(UTC)
+    channels: dict[str, dict[str, int]] = {}
+    group = {"_id": {"channel": "$channel", "status": "$state.status"}, "rows": {"$sum": 1}}
+    for found in rows().aggregate([{"$match": {"message": message, "tenant": tenant}}, {"$group": group}]):
+        channels.setdefault(found["_id"]["channel"], {})[found["_id"]["status"]] = found["rows"]
+    return Totals(as_of=as_of, channels=channels)
+
+
+def due(now: datetime, limit: int) -> list[DeliveryRow]:
+    """Deferred deliveries of all tenants whose next attempt is due and which have not expired, the oldest first."""
+    query = {
+        "state.wake_at": {"$lte": now},
+        "state.status": Status.DEFERRED.value,
+        "state.due_at": {"$lte": now},
+        "expires_at": {"$not": {"$lte": now}},
+    }
+    return [row_of(found) for found in rows().find(query).sort("state.wake_at", 1).limit(limit)]
+
+
+def open_expired(now: datetime, limit: int) -> list[DeliveryRow]:
+    """Deliveries of all tenants past their expiry: scheduled, queued, deferred, and sent to an inbox."""
+    query = {"state.wake_at": {"$lte": now}, "expires_at": {"$lte": now}}
+    return [row_of(found) for found in rows().find(query).sort("state.wake_at", 1).limit(limit)]
+
+
+def dead(
+    tenant: str,
+    mode: str,
+    *,
+    channel: str | None = None,
+    message: str | None = None,
+    cursor: str | None = None,
+    limit: int = paging.DEFAULT_LIMIT,
+) -> Page[DeliveryRow]:
+    """The tenant's dead letters, newest message first."""
+    prefix = dead_prefix(tenant, mode)
+    query: dict[str, Any] = {"state.dead": {"$gt": prefix, "$lt": f"{prefix}~"}}
+    query |= {name: value for name, value in (("channel", channel), ("message", message)) if value}
+    return _page(query, "state.dead", -1, cursor, limit, prefix)
+
+
+def rows() -> Collection:
+    return collection(Delivery)
+
+
+def summaries() -> Collection:
+    return collection(MessageTotals)
+
+
+def row_of(document: Mapping[str, Any]) -> DeliveryRow:
+    state = document["state"]
+    entries = [_entry(slot, value) for slot, value in document["events"].items()]
+    tries = {(entry.round, entry.attempt) for entry in entries if entry.attempt}
+    named = max((entry for entry in entries if entry.provider_id), key=lambda entry: entry.at, default=None)
+    carried = max((entry for entry in entries if entry.provider), key=lambda entry: entry.at, default=None)
+    times: dict[str, datetime] = {}
+    for entry in sorted(entries, key=lambda entry: entry.at):
+        times.setdefault(entry.fact or entry.status.value, entry.at)
+    return DeliveryRow(
+        id=document["_id"],
+        tenant=document["tenant"],
+        mode=document["mode"],
+        message=document["message"],
+        receiver=document.get("receiver", ""),
+        channel=document["channel"],
+        group=document.get("group"),
+        address_hash=document.get("address_hash", ""),
+        address_masked=document.get("address_masked", ""),
+        status=Status(state["status"]),
+        reason=state["reason"],
+        at=state["at"],
+        round=state["round"],
+        attempt=max((attempt for round, attempt in tries if round == state["round"]), default=0),
+        attempts=len(tries),
+        provider=carried.provider if carried else "",
+        provider_id=named.provider_id if named else "",
+        due_at=state["due_at"],
+        expires_at=document.get("expires_at"),
+        dead=state.get("dead", "").startswith(dead_prefix(document["tenant"], document["mode"])),
+        times=times,
+    )
+
+
+def _entry(slot: str, value: Mapping[str, Any]) -> TimelineEntry:
+    round, _, attempt = slot.partition("_")[0].removeprefix("r").partition("a")
+    return TimelineEntry(
+        event=value["event"],
+        at=value["at"],
+        status=Status(value["status"]),
+        fact=value.get("fact", ""),
+        round=int(round),
+        attempt=int(attempt),
+        reason=value.get("reason", ""),
+        provider=value.get("provider", ""),
+        provider_id=value.get("provider_id", ""),
+        due_at=value.get("due_at"),
+        detail=json.loads(value.get("detail", "{}")),
+    )
+
+
+def _page(
+    query: dict[str, Any], by: str, direction: int, cursor: str | None, limit: int, prefix: str = ""
+) -> Page[DeliveryRow]:
+    """Rows ordered by _id, or by a field that is prefix + _id."""
+    after = paging.decode(cursor)
+    if after is not None:
+        if not isinstance(after, str):
+            raise Invalid("invalid_cursor", "Pass next_cursor of an earlier answer unchanged.", "?cursor")
+        query[by] = query.get(by, {}) | {"$gt" if direction > 0 else "$lt": prefix + after}
+    found = [row_of(document) for document in rows().find(query).sort(by, direction).limit(limit + 1)]
+    return paging.page(found, limit, lambda row: row.id)
+
+
+def _status(word: str) -> str:
+    try:
+        return Status(word).value
+    except ValueError:
+        raise Invalid("invalid_status", f"status is one of {', '.join(Status)}.", "?status") from None

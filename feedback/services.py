@@ -1,0 +1,220 @@
+"""Writing what became of messages: reporting events, the feeder's bulk upserts, rounds, totals."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from pymongo import UpdateMany, UpdateOne
+from pymongo.errors import BulkWriteError
+
+from feedback import parking, selectors, updates
+from feedback.events import OPEN, DeliveryEvent, Status
+from feedback.selectors import DeliveryRow
+from sprayer_project import amqp
+from sprayer_project.errors import Conflict, NotFound
+from sprayer_project.ids import new_id
+
+log = structlog.get_logger(__name__)
+
+EVENTS_A_PUBLICATION = 200
+_UPSERT_TRIES = 5
+_DUPLICATE_KEY = 11000
+_ROLL_UP_SHARE = 10
+"""A message is counted again after so many times the time that counting took: a broadcast of millions stays cheap."""
+RETRIABLE = frozenset({Status.FAILED, Status.EXPIRED, Status.SUPPRESSED})
+
+Key = tuple[str, str]
+"""tenant, delivery id"""
+
+
+def publications(events: Iterable[DeliveryEvent]) -> Iterator[amqp.Publication]:
+    """Events as AMQP messages: JSON arrays of at most EVENTS_A_PUBLICATION events."""
+    bodies = [event.to_json() for event in events]
+    for start in range(0, len(bodies), EVENTS_A_PUBLICATION):
+        chunk = json.dumps(bodies[start : start + EVENTS_A_PUBLICATION], separators=(",", ":"))
+        yield amqp.Publication(amqp.EVENTS, "", chunk.encode())
+
+
+def report(events: Iterable[DeliveryEvent]) -> None:
+    """Returns when the broker has confirmed the events. Raises amqp.BrokerUnavailable."""
+    amqp.publish(list(publications(events)))
+
+
+async def areport(events: Iterable[DeliveryEvent]) -> None:
+    await amqp.apublish(list(publications(events)))
+
+
+def write(events: Sequence[DeliveryEvent]) -> None:
+    """Write events that passed updates.check: harmless in any order and any number of times.
+
+    One unordered bulk of upserts, then the version of the messages' totals: both are done when this returns.
+    """
+    named = [event for event in events if event.delivery]
+    nameless = [event for event in events if not event.delivery]
+    named += parking.park(nameless)
+    _upsert(named)
+    if unparked := parking.collect(named):
+        _upsert(unparked)
+        parking.remove(unparked)
+    parking.remove([event for event in nameless if event.event in {found.event for found in named}])
+
+
+def open_round(
+    tenant: str, delivery_id: str, now: datetime, *, mode: str | None = None, expires_at: datetime | None = None
+) -> DeliveryRow:
+    """Open the next round of what failed, expired or was suppressed: it is queued again. Returns the new row.
+
+    expires_at may extend the delivery's expiry. Raises NotFound, and Conflict for every other status and when
+    somebody else was faster.
+    """
+    row = selectors.states(tenant, [delivery_id]).get(delivery_id)
+    if row is None or (mode is not None and row.mode != mode):
+        raise NotFound("delivery_not_found", f"There is no delivery {delivery_id!r}.")
+    _check_retriable(row)
+    event = DeliveryEvent(
+        **{name: getattr(row, name) for name in ("tenant", "mode", "message", "receiver", "channel", "group")},
+        delivery=row.id,
+        status=Status.QUEUED,
+        at=now,
+        round=row.round + 1,
+        reason="retry",
+        event=new_id("evt"),
+        expires_at=max(filter(None, (row.expires_at, expires_at)), default=None),
+    )
+    slot, entry = updates.slot_of(event)
+    change = {"state": updates.state_of(event), f"events.{slot}": entry}
+    if event.expires_at:
+        change["expires_at"] = event.expires_at
+    condition = {"_id": row.id, "tenant": tenant, "state.status": row.status.value, "state.round": row.round}
+    if not selectors.rows().update_one(condition, {"$set": change}).matched_count:
+        raise Conflict("delivery_changed", "The delivery changed in this moment: look at it again.")
+    _bump([event])
+    return selectors.states(tenant, [row.id])[row.id]
+
+
+def lease(deliveries: Sequence[DeliveryRow], until: datetime) -> None:
+    """Keep these rows out of due() until then, while their job is under way. Rows that moved on are left alone."""
+    found = [
+        UpdateOne(
+            {"_id": row.id, "tenant": row.tenant, "state.status": row.status.value, "state.at": row.at},
+            {"$set": {"state.wake_at": until}},
+        )
+        for row in deliveries
+    ]
+    if found:
+        selectors.rows().bulk_write(found, ordered=False)
+
+
+def drop_dead(tenant: str, mode: str, delivery_id: str) -> None:
+    """Take a delivery off the list of dead letters; it stays failed. Raises NotFound."""
+    row = selectors.states(tenant, [delivery_id]).get(delivery_id)
+    if row is None or row.mode != mode or not row.dead:
+        raise NotFound("dead_letter_not_found", f"There is no dead letter {delivery_id!r}.")
+    listed = f"{updates.dead_prefix(tenant, mode)}{delivery_id}"
+    selectors.rows().update_one({"_id": row.id, "state.dead": listed}, {"$set": {"state.dead": updates.DROPPED}})
+
+
+def roll_up(limit: int) -> int:
+    """Count messages whose totals are stale and store the result; returns how many. Safe to run twice at once."""
+    now = datetime.now(UTC)
+    query = {"stale": True, "next_at": {"$not": {"$gt": now}}}
+    stale = list(selectors.summaries().find(query, {"tenant": 1, "version": 1}).limit(limit))
+    for found in stale:
+        store_totals(found["_id"], found["tenant"], found["version"])
+    return len(stale)
+
+
+def store_totals(message: str, tenant: str, version: int) -> bool:
+    """Count and store as of this version, unless a later one is stored. Stays stale when events came meanwhile."""
+    counted = selectors.count(tenant, message)
+    took = datetime.now(UTC) - counted.as_of
+    stored = selectors.summaries().update_one(
+        {"_id": message, "tenant": tenant, "stored_version": {"$lt": version}},
+        {
+            "$set": {
+                "stored_version": version,
+                "channels": counted.channels,
+                "as_of": counted.as_of,
+                "next_at": counted.as_of + max(took * _ROLL_UP_SHARE, timedelta(milliseconds=500)),
+            }
+        },
+    )
+    selectors.summaries().update_one(
+        {"_id": message, "version": version, "stored_version": version}, {"$unset": {"stale": ""}}
+    )
+    return bool(stored.modified_count)
+
+
+def _check_retriable(row: DeliveryRow) -> None:
+    if row.status in OPEN:
+        raise Conflict("delivery_open", f"The delivery is {row.status}: it is going to be tried anyway.")
+    if row.status not in RETRIABLE:
+        raise Conflict(f"delivery_{row.status}", f"The delivery is {row.status}: there is nothing to retry.")
+    if row.round >= updates.MAX_ROUNDS:
+        raise Conflict(
+            "too_many_rounds", f"A delivery can be retried {updates.MAX_ROUNDS - 1} times: send a new message."
+        )
+
+
+def _upsert(events: Sequence[DeliveryEvent]) -> None:
+    changes = updates.merge(events)
+    strangers = _bulk(changes)
+    for tenant, delivery in strangers:
+        log.warning("event refused: the delivery is another tenant's", tenant=tenant, delivery=delivery)
+    _bump([change.event for key, change in changes.items() if key not in strangers], changes)
+
+
+def _bulk(changes: dict[Key, updates.Change]) -> set[Key]:
+    """One unordered bulk. Two feeders that insert the same row at once: the loser repeats, now as an update.
+
+    What is a duplicate every time belongs to another tenant: those keys are returned.
+    """
+    keys = list(changes)
+    for _ in range(_UPSERT_TRIES):
+        if not keys:
+            break
+        try:
+            selectors.rows().bulk_write([updates.operation(changes[key]) for key in keys], ordered=False)
+            return set()
+        except BulkWriteError as error:
+            failures = error.details["writeErrors"]
+            if error.details.get("writeConcernErrors") or any(found["code"] != _DUPLICATE_KEY for found in failures):
+                raise
+            keys = [keys[found["index"]] for found in failures]
+    return set(keys)
+
+
+def _bump(events: Iterable[DeliveryEvent], changes: dict[Key, updates.Change] | None = None) -> None:
+    """Raise the version of the totals of the events' messages.
+
+    A message sent to a group gets its document with the first event that names the group; events that do not know
+    it (a provider's callback) raise the version where there is a document.
+    """
+    grouped: set[Key] = set()
+    others: dict[str, set[str]] = {}
+    for event in events:
+        known = changes[event.tenant, event.delivery].known if changes else {"group": event.group}
+        if known.get("group"):
+            grouped.add((event.tenant, event.message))
+        else:
+            others.setdefault(event.tenant, set()).add(event.message)
+    raised = {"$inc": {"version": 1}, "$set": {"stale": True}}
+    operations: list[UpdateOne | UpdateMany] = [
+        UpdateOne({"_id": message, "tenant": tenant}, {**raised, "$setOnInsert": {"stored_version": 0}}, upsert=True)
+        for tenant, message in sorted(grouped)
+    ]
+    for tenant, messages in others.items():
+        left = sorted(message for message in messages if (tenant, message) not in grouped)
+        if left:
+            operations.append(UpdateMany({"_id": {"$in": left}, "tenant": tenant}, raised))
+    for _ in range(_UPSERT_TRIES):
+        try:
+            if operations:
+                selectors.summaries().bulk_write(operations, ordered=False)
+            return
+        except BulkWriteError as error:
+            failures = error.details["writeErrors"]
+            if error.details.get("writeConcernErrors") or any(found["code"] != _DUPLICATE_KEY for found in failures):
+                raise
+            operations = [operations[found["index"]] for found in failures]
