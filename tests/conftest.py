@@ -4,6 +4,7 @@
 from tests import environment
 
 # isort: split
+import pkgutil
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -134,7 +135,8 @@ def _empty_redis() -> None:
 
 def _empty_rabbitmq(stack: Stack) -> None:
     """Purge every queue that exists. A queue that does not closes the AMQP channel that asks."""
-    queues = [amqp.job_queue(channel, lane) for channel in channels.registry() for lane in amqp.LANES]
+    names = [module.name for module in pkgutil.iter_modules(channels.__path__)]
+    queues = [amqp.job_queue(channel, lane) for channel in names for lane in amqp.LANES]
     queues += [amqp.RECORD_QUEUE, amqp.DEAD_QUEUE, *(f"retry.{seconds}" for seconds in amqp.RETRY_DELAYS)]
     parameters = pika.URLParameters(stack.environment()["SPRAYER_AMQP_URL"])
     broker = pika.BlockingConnection(parameters)
