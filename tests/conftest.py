@@ -4,6 +4,7 @@
 from tests import environment
 
 # isort: split
+import logging
 import pkgutil
 import shutil
 from collections.abc import Iterator
@@ -139,6 +140,7 @@ def _empty_rabbitmq(stack: Stack) -> None:
     queues = [amqp.job_queue(channel, lane) for channel in names for lane in amqp.LANES]
     queues += [amqp.RECORD_QUEUE, amqp.DEAD_QUEUE, *(f"retry.{seconds}" for seconds in amqp.RETRY_DELAYS)]
     parameters = pika.URLParameters(stack.environment()["SPRAYER_AMQP_URL"])
+    logging.getLogger("pika.channel").setLevel(logging.ERROR)
     broker = pika.BlockingConnection(parameters)
     try:
         for queue in queues:
