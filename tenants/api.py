@@ -7,11 +7,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+import tenants.openapi  # noqa: F401  (registers the security scheme)
 from sprayer_project.errors import Limited, SprayerError, TooLarge
-from tenants import limiter, openapi
+from tenants import limiter
 from tenants.authentication import Caller
-
-__all__ = ["ApiView", "LengthRequired", "openapi"]
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 

@@ -1,0 +1,17 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from sprayer_project.errors import SprayerError
+from tenants import services
+
+
+class Command(BaseCommand):
+    help = "Encrypt every stored credential again with the first of SPRAYER_ENCRYPTION_KEYS: then the others can go."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            count = services.reencrypt_channel_configs()
+        except SprayerError as error:
+            raise CommandError(error.detail) from error
+        self.stdout.write(f"{count} channel configurations encrypted with the first key.")
