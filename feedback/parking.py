@@ -8,13 +8,13 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from pymongo import UpdateOne
 
 from feedback import selectors
 from feedback.documents import Collection, ParkedEvent, collection
 from feedback.events import DeliveryEvent
+from feedback.selectors import DeliveryRow
 from feedback.updates import provider_key
 
 
@@ -41,14 +41,15 @@ def park(events: Sequence[DeliveryEvent]) -> list[DeliveryEvent]:
         ],
         ordered=False,
     )
-    known = {
-        key: document
-        for document in selectors.rows().find(
-            {"provider_ids": {"$in": sorted({provider_key(event) for event in events})}}
-        )
-        for key in document["provider_ids"]
-    }
-    return [_named(event, known[provider_key(event)]) for event in events if provider_key(event) in known]
+    known: dict[str, tuple[DeliveryRow, int]] = {}
+    for document in selectors.rows().find({"provider_ids": {"$in": sorted({provider_key(event) for event in events})}}):
+        detail = selectors.detail_of(document)
+        prefix = f"{detail.row.tenant}/{detail.row.channel}/"
+        known |= {
+            prefix + entry.provider_id: (detail.row, entry.round) for entry in detail.timeline if entry.provider_id
+        }
+    pairs = ((event, known.get(provider_key(event))) for event in events)
+    return [_named(event, pair[0], pair[0].id, pair[1]) for event, pair in pairs if pair]
 
 
 def collect(events: Iterable[DeliveryEvent]) -> list[DeliveryEvent]:
@@ -56,11 +57,12 @@ def collect(events: Iterable[DeliveryEvent]) -> list[DeliveryEvent]:
     writers = {provider_key(event): event for event in events if event.provider_id}
     if not writers:
         return []
-    found = _parked().find({"provider_key": {"$in": list(writers)}})
-    return [
-        _named(DeliveryEvent.from_json(json.loads(parked["body"])), _row(writers[parked["provider_key"]]))
-        for parked in found
+    found = [
+        DeliveryEvent.from_json(json.loads(parked["body"]))
+        for parked in _parked().find({"provider_key": {"$in": list(writers)}})
     ]
+    pairs = ((event, writers[provider_key(event)]) for event in found)
+    return [_named(event, writer, writer.delivery, writer.round) for event, writer in pairs]
 
 
 def remove(events: Iterable[DeliveryEvent]) -> None:
@@ -69,12 +71,8 @@ def remove(events: Iterable[DeliveryEvent]) -> None:
         _parked().delete_many({"_id": {"$in": ids}})
 
 
-def _named(event: DeliveryEvent, row: dict[str, Any]) -> DeliveryEvent:
-    return replace(event, delivery=row["_id"], message=row["message"], mode=row["mode"], round=row["state"]["round"])
-
-
-def _row(event: DeliveryEvent) -> dict[str, Any]:
-    return {"_id": event.delivery, "message": event.message, "mode": event.mode, "state": {"round": event.round}}
+def _named(event: DeliveryEvent, row: DeliveryRow | DeliveryEvent, delivery: str, round: int) -> DeliveryEvent:
+    return replace(event, delivery=delivery, message=row.message, mode=row.mode, round=round)
 
 
 def _parked() -> Collection:

@@ -1,7 +1,7 @@
 """Reading what became of messages: rows, timelines, totals, and what the sweeper has to look at."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -93,7 +93,7 @@ class Totals:
 def deliveries(
     tenant: str,
     mode: str,
-    message: str,
+    message: str | None,
     *,
     channel: str | None = None,
     status: str | None = None,
@@ -101,19 +101,15 @@ def deliveries(
     cursor: str | None = None,
     limit: int = paging.DEFAULT_LIMIT,
 ) -> Page[DeliveryRow]:
-    """A message's deliveries in the order of their ids, which stays while rows arrive. Raises Invalid."""
-    query: dict[str, Any] = {"message": message, "tenant": tenant, "mode": mode}
-    query |= {name: value for name, value in (("channel", channel), ("receiver", receiver)) if value}
+    """Deliveries of a message, or with None of a receiver, in the order of their ids, which stays while rows arrive.
+
+    Raises Invalid.
+    """
+    query: dict[str, Any] = {"tenant": tenant, "mode": mode}
+    query |= _named(message=message, channel=channel, receiver=receiver)
     if status:
         query["state.status"] = _status(status)
     return _page(query, "_id", 1, cursor, limit)
-
-
-def deliveries_to(
-    tenant: str, mode: str, receiver: str, *, cursor: str | None = None, limit: int = 50
-) -> Page[DeliveryRow]:
-    """A receiver's deliveries over all messages, newest message first."""
-    return _page({"tenant": tenant, "receiver": receiver, "mode": mode}, "_id", -1, cursor, limit)
 
 
 def delivery(tenant: str, mode: str, id: str) -> DeliveryDetail:
@@ -121,15 +117,21 @@ def delivery(tenant: str, mode: str, id: str) -> DeliveryDetail:
     document = rows().find_one({"_id": id, "tenant": tenant, "mode": mode})
     if document is None:
         raise NotFound("delivery_not_found", f"There is no delivery {id!r}.")
-    timeline = [_entry(slot, value) for slot, value in document["events"].items()]
-    timeline.sort(key=lambda entry: (entry.at, entry.round, entry.attempt, entry.event))
-    return DeliveryDetail(row=row_of(document), timeline=tuple(timeline))
+    return detail_of(document)
 
 
 def states(tenant: str, ids: Sequence[str]) -> dict[str, DeliveryRow]:
     """The rows that exist among these ids."""
     found = rows().find({"_id": {"$in": list(ids)}, "tenant": tenant})
     return {document["_id"]: row_of(document) for document in found}
+
+
+def open_rows(tenant: str, message: str) -> Iterator[DeliveryRow]:
+    """A message's deliveries that are going to be tried."""
+    found = rows().find(
+        {"message": message, "tenant": tenant, "state.status": {"$in": [status.value for status in OPEN]}}
+    )
+    return map(row_of, found)
 
 
 def totals(tenant: str, message: str) -> Totals:
@@ -181,7 +183,7 @@ def dead(
     """The tenant's dead letters, newest message first."""
     prefix = dead_prefix(tenant, mode)
     query: dict[str, Any] = {"state.dead": {"$gt": prefix, "$lt": f"{prefix}~"}}
-    query |= {name: value for name, value in (("channel", channel), ("message", message)) if value}
+    query |= _named(channel=channel, message=message)
     return _page(query, "state.dead", -1, cursor, limit, prefix)
 
 
@@ -191,6 +193,12 @@ def rows() -> Collection:
 
 def summaries() -> Collection:
     return collection(MessageTotals)
+
+
+def detail_of(document: Mapping[str, Any]) -> DeliveryDetail:
+    timeline = [_entry(slot, value) for slot, value in document["events"].items()]
+    timeline.sort(key=lambda entry: (entry.at, entry.round, entry.attempt, entry.event))
+    return DeliveryDetail(row=row_of(document), timeline=tuple(timeline))
 
 
 def row_of(document: Mapping[str, Any]) -> DeliveryRow:
@@ -255,6 +263,10 @@ def _page(
         query[by] = query.get(by, {}) | {"$gt" if direction > 0 else "$lt": prefix + after}
     found = [row_of(document) for document in rows().find(query).sort(by, direction).limit(limit + 1)]
     return paging.page(found, limit, lambda row: row.id)
+
+
+def _named(**values: str | None) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _status(word: str) -> str:

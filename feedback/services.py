@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 from pymongo import UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from feedback import parking, selectors, updates
+from feedback.documents import Collection
 from feedback.events import OPEN, DeliveryEvent, Status
 from feedback.selectors import DeliveryRow
 from sprayer_project import amqp
 from sprayer_project.errors import Conflict, NotFound
-from sprayer_project.ids import new_id
 
 log = structlog.get_logger(__name__)
 
@@ -61,36 +63,39 @@ def write(events: Sequence[DeliveryEvent]) -> None:
 
 
 def open_round(
-    tenant: str, delivery_id: str, now: datetime, *, mode: str | None = None, expires_at: datetime | None = None
+    tenant: str, mode: str, delivery_id: str, now: datetime, *, expires_at: datetime | None = None
 ) -> DeliveryRow:
     """Open the next round of what failed, expired or was suppressed: it is queued again. Returns the new row.
 
     expires_at may extend the delivery's expiry. Raises NotFound, and Conflict for every other status and when
     somebody else was faster.
     """
-    row = selectors.states(tenant, [delivery_id]).get(delivery_id)
-    if row is None or (mode is not None and row.mode != mode):
-        raise NotFound("delivery_not_found", f"There is no delivery {delivery_id!r}.")
+    row = _row(tenant, mode, delivery_id)
     _check_retriable(row)
-    event = DeliveryEvent(
-        **{name: getattr(row, name) for name in ("tenant", "mode", "message", "receiver", "channel", "group")},
-        delivery=row.id,
-        status=Status.QUEUED,
-        at=now,
+    event = replace(
+        _event(row, Status.QUEUED, "retry", now),
         round=row.round + 1,
-        reason="retry",
-        event=new_id("evt"),
         expires_at=max(filter(None, (row.expires_at, expires_at)), default=None),
     )
     slot, entry = updates.slot_of(event)
-    change = {"state": updates.state_of(event), f"events.{slot}": entry}
+    changed: dict[str, Any] = {"state": updates.state_of(event), f"events.{slot}": entry}
     if event.expires_at:
-        change["expires_at"] = event.expires_at
+        changed["expires_at"] = event.expires_at
     condition = {"_id": row.id, "tenant": tenant, "state.status": row.status.value, "state.round": row.round}
-    if not selectors.rows().update_one(condition, {"$set": change}).matched_count:
+    if not selectors.rows().update_one(condition, {"$set": changed}).matched_count:
         raise Conflict("delivery_changed", "The delivery changed in this moment: look at it again.")
     _bump([event])
-    return selectors.states(tenant, [row.id])[row.id]
+    return _row(tenant, mode, delivery_id)
+
+
+def cancel_open(tenant: str, message: str, now: datetime) -> int:
+    """Cancel what is not yet sent of a message; returns how many deliveries. Without the broker, in the record only."""
+    events = [_event(row, Status.CANCELLED, "cancelled", now) for row in selectors.open_rows(tenant, message)]
+    try:
+        report(events)
+    except amqp.BrokerUnavailable:
+        write(events)
+    return len(events)
 
 
 def lease(deliveries: Sequence[DeliveryRow], until: datetime) -> None:
@@ -108,8 +113,8 @@ def lease(deliveries: Sequence[DeliveryRow], until: datetime) -> None:
 
 def drop_dead(tenant: str, mode: str, delivery_id: str) -> None:
     """Take a delivery off the list of dead letters; it stays failed. Raises NotFound."""
-    row = selectors.states(tenant, [delivery_id]).get(delivery_id)
-    if row is None or row.mode != mode or not row.dead:
+    row = _row(tenant, mode, delivery_id)
+    if not row.dead:
         raise NotFound("dead_letter_not_found", f"There is no dead letter {delivery_id!r}.")
     listed = f"{updates.dead_prefix(tenant, mode)}{delivery_id}"
     selectors.rows().update_one({"_id": row.id, "state.dead": listed}, {"$set": {"state.dead": updates.DROPPED}})
@@ -146,6 +151,32 @@ def store_totals(message: str, tenant: str, version: int) -> bool:
     return bool(stored.modified_count)
 
 
+def _row(tenant: str, mode: str, delivery_id: str) -> DeliveryRow:
+    row = selectors.states(tenant, [delivery_id]).get(delivery_id)
+    if row is None or row.mode != mode:
+        raise NotFound("delivery_not_found", f"There is no delivery {delivery_id!r}.")
+    return row
+
+
+def _event(row: DeliveryRow, status: Status, reason: str, now: datetime) -> DeliveryEvent:
+    return DeliveryEvent(
+        tenant=row.tenant,
+        mode=row.mode,
+        message=row.message,
+        delivery=row.id,
+        receiver=row.receiver,
+        channel=row.channel,
+        group=row.group,
+        address_hash=row.address_hash,
+        address_masked=row.address_masked,
+        status=status,
+        at=now,
+        round=row.round,
+        reason=reason,
+        expires_at=row.expires_at,
+    )
+
+
 def _check_retriable(row: DeliveryRow) -> None:
     if row.status in OPEN:
         raise Conflict("delivery_open", f"The delivery is {row.status}: it is going to be tried anyway.")
@@ -166,23 +197,28 @@ def _upsert(events: Sequence[DeliveryEvent]) -> None:
 
 
 def _bulk(changes: dict[Key, updates.Change]) -> set[Key]:
-    """One unordered bulk. Two feeders that insert the same row at once: the loser repeats, now as an update.
-
-    What is a duplicate every time belongs to another tenant: those keys are returned.
-    """
+    """One unordered bulk. What is a duplicate key every time is another tenant's: those keys are returned."""
     keys = list(changes)
-    for _ in range(_UPSERT_TRIES):
-        if not keys:
-            break
+    failed = _bulk_write(selectors.rows(), [updates.operation(changes[key]) for key in keys])
+    return {keys[index] for index in failed}
+
+
+def _bulk_write(collection: Collection, operations: Sequence[UpdateOne | UpdateMany]) -> list[int]:
+    """Unordered; two feeders that insert the same document at once: the loser repeats, now as an update.
+
+    Returns the indexes of the operations that were duplicate keys every time.
+    """
+    left = list(range(len(operations)))
+    for _ in range(_UPSERT_TRIES if operations else 0):
         try:
-            selectors.rows().bulk_write([updates.operation(changes[key]) for key in keys], ordered=False)
-            return set()
+            collection.bulk_write([operations[index] for index in left], ordered=False)
+            return []
         except BulkWriteError as error:
             failures = error.details["writeErrors"]
             if error.details.get("writeConcernErrors") or any(found["code"] != _DUPLICATE_KEY for found in failures):
                 raise
-            keys = [keys[found["index"]] for found in failures]
-    return set(keys)
+            left = [left[found["index"]] for found in failures]
+    return left
 
 
 def _bump(events: Iterable[DeliveryEvent], changes: dict[Key, updates.Change] | None = None) -> None:
@@ -208,13 +244,4 @@ def _bump(events: Iterable[DeliveryEvent], changes: dict[Key, updates.Change] | 
         left = sorted(message for message in messages if (tenant, message) not in grouped)
         if left:
             operations.append(UpdateMany({"_id": {"$in": left}, "tenant": tenant}, raised))
-    for _ in range(_UPSERT_TRIES):
-        try:
-            if operations:
-                selectors.summaries().bulk_write(operations, ordered=False)
-            return
-        except BulkWriteError as error:
-            failures = error.details["writeErrors"]
-            if error.details.get("writeConcernErrors") or any(found["code"] != _DUPLICATE_KEY for found in failures):
-                raise
-            operations = [operations[found["index"]] for found in failures]
+    _bulk_write(selectors.summaries(), operations)

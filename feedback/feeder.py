@@ -1,0 +1,68 @@
+"""The status feeder: from the record queue to the record, a batch at a time."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import structlog
+from django.conf import settings
+
+from feedback import services
+from feedback.events import DeliveryEvent
+from feedback.updates import check
+from sprayer_project import amqp, metrics, worker
+
+log = structlog.get_logger(__name__)
+
+_CONCURRENCY = 2
+"""One batch is read while MongoDB writes the other."""
+
+
+async def run(stop: asyncio.Event) -> None:
+    await worker.consume(
+        [amqp.RECORD_QUEUE],
+        handle,
+        prefetch=settings.FEEDER_BATCH * _CONCURRENCY,
+        batch=settings.FEEDER_BATCH,
+        linger=settings.FEEDER_LINGER,
+        concurrency=_CONCURRENCY,
+        stop=stop,
+    )
+
+
+async def handle(items: Sequence[worker.Item]) -> None:
+    """Write the items' events. An item with a bad event is rejected with the reason; its good events are written."""
+    await asyncio.to_thread(_handle, items)
+
+
+def _handle(items: Sequence[worker.Item]) -> None:
+    events: list[DeliveryEvent] = []
+    for item in items:
+        good, reason = decode(item.body)
+        events += good
+        if reason:
+            log.warning("bad event", reason=reason)
+            item.reject(reason)
+    if not events:
+        return
+    services.write(events)
+    newest = max(event.at for event in events)
+    metrics.FEEDER_LAG.set(max(0.0, (datetime.now(UTC) - newest).total_seconds()))
+
+
+def decode(body: bytes) -> tuple[list[DeliveryEvent], str]:
+    """The events of one AMQP message, and what is wrong with the first bad one; empty when none is."""
+    try:
+        bodies = json.loads(body)
+        if not isinstance(bodies, list):
+            raise TypeError("the body is no list")
+    except (ValueError, TypeError, RecursionError) as error:
+        return [], f"no events: {error}"
+    events, reason = [], ""
+    for index, found in enumerate(bodies):
+        try:
+            events.append(check(DeliveryEvent.from_json(found)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = reason or f"event {index}: {type(error).__name__}: {error}"
+    return events, reason
