@@ -31,6 +31,8 @@ class Deliver:
     group: str | None = None
     round: int = 1
     attempt: int = 1
+    due: float = 0
+    """Unix seconds before which the attempt must not be made: the fixed retry delays add up to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +54,26 @@ Job = Deliver | Expand
 
 
 def encode(job: Job) -> bytes:
-    body: dict[str, Any] = {"v": 1, "tenant": job.tenant, "message": job.message, "mode": job.mode, "channel": job.channel}
+    body: dict[str, Any] = {
+        "v": 1,
+        "tenant": job.tenant,
+        "message": job.message,
+        "mode": job.mode,
+        "channel": job.channel,
+    }
     if isinstance(job, Deliver):
-        targets = [[target.receiver, target.address_hash] if target.address_hash else [target.receiver] for target in job.targets]
-        body |= {"kind": "deliver", "targets": targets, "group": job.group, "round": job.round, "attempt": job.attempt}
+        targets = [
+            [target.receiver, target.address_hash] if target.address_hash else [target.receiver]
+            for target in job.targets
+        ]
+        body |= {
+            "kind": "deliver",
+            "targets": targets,
+            "group": job.group,
+            "round": job.round,
+            "attempt": job.attempt,
+            "due": job.due,
+        }
     else:
         body |= {"kind": "expand", "group": job.group, "cursor": job.cursor, "count": job.count}
     return json.dumps(body, separators=(",", ":")).encode()

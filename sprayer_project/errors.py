@@ -1,9 +1,9 @@
 """One error root, one RFC 9457 problem+json handler, and what counts as "a store is away"."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, IO, Mapping
+from typing import IO, Any
 
 import pymongo.errors
 import redis.exceptions
@@ -32,7 +32,9 @@ class SprayerError(Exception):
 
     status = 500
 
-    def __init__(self, code: str, detail: str, errors: Sequence[FieldError] = (), retry_after: float | None = None):
+    def __init__(
+        self, code: str, detail: str, errors: Sequence[FieldError] = (), retry_after: float | None = None
+    ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code, self.detail, self.errors, self.retry_after = code, detail, tuple(errors), retry_after
 
@@ -114,6 +116,14 @@ def problem(status: int, code: str, detail: str, errors: Sequence[FieldError] = 
     if errors:
         body["errors"] = [{"pointer": error.pointer, "detail": error.detail} for error in errors]
     return body
+
+
+def as_problem(error: Exception) -> dict[str, Any]:
+    """What an expected error would answer, as a problem document. Raises the error when it is not an expected one."""
+    known = _as_sprayer_error(error)
+    if known is None:
+        raise error
+    return problem(known.status, known.code, known.detail, known.errors)
 
 
 def problem_response(

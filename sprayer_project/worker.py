@@ -8,7 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import structlog
 from django import db
@@ -17,6 +17,9 @@ from sprayer_project import amqp, env
 from sprayer_project.errors import STORE_ERRORS
 
 log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _PAUSES = (0.2, 0.5, 1.0, 2.0)
 
@@ -75,6 +78,16 @@ async def consume(
             await asyncio.wait(tasks)
     finally:
         await consumer.aclose()
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run what blocks (SQL, MongoDB) in a thread; a database connection that was closed under it is opened anew."""
+
+    def call() -> T:
+        db.close_old_connections()
+        return function(*args, **kwargs)
+
+    return await asyncio.to_thread(call)
 
 
 async def pause(attempt: int, stop: asyncio.Event) -> None:

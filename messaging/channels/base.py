@@ -75,7 +75,14 @@ class Outcome:
 class DeliveryError(SprayerError):
     """A whole call failed: every recipient that has no outcome yet shares it."""
 
-    def __init__(self, reason: str, permanent: bool = False, retry_after: float | None = None, detail: str = "", unknown: bool = False):
+    def __init__(
+        self,
+        reason: str,
+        permanent: bool = False,
+        retry_after: float | None = None,
+        detail: str = "",
+        unknown: bool = False,
+    ):
         super().__init__(reason, detail or reason, (), retry_after)
         self.reason, self.permanent, self.unknown = reason, permanent, unknown
 
@@ -133,6 +140,8 @@ class Channel(ABC):
     retry: ClassVar[RetrySchedule] = RetrySchedule()
     repeat_unknown: ClassVar[bool] = True
     """Whether an unknown outcome is tried again: where the provider deduplicates or a repeat is harmless."""
+    sent_waits: ClassVar[bool] = False
+    """Whether sent means that the message waits at our place for the receiver to fetch it, so that it can expire."""
     providers: ClassVar[tuple[str, ...]] = ()
     """The names that its callback path accepts; empty where nobody calls back."""
     retires: ClassVar[frozenset[str]] = frozenset()

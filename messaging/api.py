@@ -1,0 +1,186 @@
+"""The REST API of messages."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.utils.dateparse import parse_datetime
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from feedback import selectors as feedback
+from feedback.serializers import row_body
+from messaging import selectors, serializers, services
+from messaging.selectors import MessageRow
+from messaging.services import Accepted
+from sprayer_project import paging
+from sprayer_project.errors import Invalid, as_problem
+from tenants.api import ApiView
+
+_KEY = OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER, description="Kept 24 hours.")
+
+
+def _query(*names: str) -> list[OpenApiParameter]:
+    return [OpenApiParameter(name, OpenApiTypes.STR) for name in (*names, "cursor", "limit")]
+
+
+class MessagesView(ApiView):
+    scopes = {"GET": "messages:read", "POST": "messages:send"}
+
+    @extend_schema(
+        operation_id="send_message",
+        summary="Send a message",
+        parameters=[_KEY],
+        request=serializers.MessageSerializer,
+        responses={202: serializers.AcceptedSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        caller = request.auth
+        key = request.headers.get("Idempotency-Key")
+        accepted = services.accept(caller.tenant, caller.mode, request.data, key)
+        headers = {"Location": f"/api/v1/messages/{accepted.id}"}
+        if accepted.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        return Response(_accepted(accepted), status=202, headers=headers)
+
+    @extend_schema(
+        operation_id="list_messages",
+        summary="List messages, newest first",
+        parameters=_query("status", "channel", "group", "receiver", "since", "until"),
+        responses={200: OpenApiTypes.OBJECT},
+    )
+    def get(self, request: Request) -> Response:
+        caller, asked = request.auth, request.query_params
+        page = selectors.messages(
+            caller.tenant,
+            caller.mode,
+            status=asked.get("status"),
+            channel=asked.get("channel"),
+            group=asked.get("group"),
+            receiver=asked.get("receiver"),
+            since=_time(asked, "since"),
+            until=_time(asked, "until"),
+            cursor=asked.get("cursor"),
+            limit=paging.limit_of(asked.get("limit")),
+        )
+        return Response(page.body(body_of))
+
+
+class BatchView(ApiView):
+    scopes = {"POST": "messages:send"}
+
+    @extend_schema(
+        operation_id="send_messages",
+        summary="Send up to 100 messages, each with its own idempotency_key",
+        request=serializers.BatchSerializer,
+        responses={200: OpenApiTypes.OBJECT},
+    )
+    def post(self, request: Request) -> Response:
+        batch = serializers.BatchSerializer(data=request.data)
+        batch.is_valid(raise_exception=True)
+        results = services.accept_batch(request.auth.tenant, request.auth.mode, batch.validated_data["messages"])
+        return Response({"data": [_result(result) for result in results]})
+
+
+class MessageView(ApiView):
+    scopes = {"GET": "messages:read"}
+
+    @extend_schema(
+        operation_id="get_message",
+        summary="A message with its totals by channel and status",
+        responses={200: serializers.MessageBodySerializer},
+    )
+    def get(self, request: Request, message: str) -> Response:
+        return Response(body_of(selectors.message(request.auth.tenant, request.auth.mode, message)))
+
+
+class DeliveriesView(ApiView):
+    scopes = {"GET": "messages:read"}
+
+    @extend_schema(
+        operation_id="list_deliveries",
+        summary="A message's deliveries",
+        parameters=_query("channel", "status", "receiver"),
+        responses={200: OpenApiTypes.OBJECT},
+    )
+    def get(self, request: Request, message: str) -> Response:
+        caller, asked = request.auth, request.query_params
+        selectors.require(caller.tenant, caller.mode, message)
+        page = feedback.deliveries(
+            caller.tenant,
+            caller.mode,
+            message,
+            channel=asked.get("channel"),
+            status=asked.get("status"),
+            receiver=asked.get("receiver"),
+            cursor=asked.get("cursor"),
+            limit=paging.limit_of(asked.get("limit")),
+        )
+        return Response(page.body(row_body))
+
+
+class CancelView(ApiView):
+    scopes = {"POST": "messages:send"}
+
+    @extend_schema(
+        operation_id="cancel_message",
+        summary="Stop what is not yet sent",
+        request=None,
+        responses={200: serializers.MessageBodySerializer},
+    )
+    def post(self, request: Request, message: str) -> Response:
+        caller = request.auth
+        services.cancel(caller.tenant, caller.mode, message)
+        return Response(body_of(selectors.message(caller.tenant, caller.mode, message)))
+
+
+class RetryView(ApiView):
+    scopes = {"POST": "messages:send"}
+
+    @extend_schema(
+        operation_id="retry_delivery",
+        summary="Try a delivery again that did not arrive",
+        request=None,
+        responses={202: OpenApiTypes.OBJECT},
+    )
+    def post(self, request: Request, delivery: str) -> Response:
+        caller = request.auth
+        services.retry_delivery(caller.tenant, caller.mode, delivery)
+        return Response(row_body(feedback.delivery(caller.tenant, caller.mode, delivery).row), status=202)
+
+
+def body_of(row: MessageRow) -> dict[str, Any]:
+    """A message as the API answers it."""
+    kept = ("id", "status", "mode", "created_at", "send_at", "expires_at", "to", "channels", "content", "overrides")
+    more = ("attributes", "metadata", "ttl", "priority", "collapse_key")
+    totals = {"as_of": row.totals.as_of, "total": row.totals.total, "channels": row.totals.channels}
+    return {name: getattr(row, name) for name in (*kept, *more)} | {"totals": totals}
+
+
+def _accepted(accepted: Accepted) -> dict[str, Any]:
+    kept = ("id", "status", "channels", "created_at")
+    return {name: getattr(accepted, name) for name in kept}
+
+
+def _result(result: Accepted | Exception) -> dict[str, Any]:
+    """One item of a batch's answer: its own status and body."""
+    if isinstance(result, Accepted):
+        replayed = {"replayed": True} if result.replayed else {}
+        return {"status": 202, "message": _accepted(result)} | replayed
+    problem = as_problem(result)
+    return {"status": problem["status"], "problem": problem}
+
+
+def _time(asked: Mapping[str, str], name: str) -> datetime | None:
+    raw = asked.get(name)
+    if not raw:
+        return None
+    try:
+        at = parse_datetime(raw)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise Invalid("invalid_time", f"{name} is an RFC 3339 time such as 2026-12-01T09:00:00Z.", f"?{name}")
+    return at

@@ -1,0 +1,112 @@
+"""Claims: who may send a delivery now, and what became of it, in Redis.
+
+One key a (delivery, round) holds
+    h:<token>     somebody is sending it; the key's lease ends by itself
+    n:<attempt>   the attempt of that number is the next one; earlier jobs are stale copies
+    e:<event>     it is done, but its event may not have reached the broker
+    s             it is done
+A claim that Redis lost falls back to the record: see payloads.Payload.suspect.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+
+from sprayer_project import redis
+
+_CLAIM = """
+local answers = {}
+for index, key in ipairs(KEYS) do
+  local value = redis.call('GET', key)
+  local holder = 'h:' .. ARGV[index * 2]
+  local attempt = tonumber(ARGV[index * 2 + 1])
+  if not value or value == holder then
+    redis.call('SET', key, holder, 'EX', ARGV[1])
+    answers[index] = 'mine'
+  elseif string.sub(value, 1, 2) == 'n:' then
+    if attempt >= tonumber(string.sub(value, 3)) then
+      redis.call('SET', key, holder, 'EX', ARGV[1])
+      answers[index] = 'mine'
+    else
+      answers[index] = 'stale'
+    end
+  elseif string.sub(value, 1, 2) == 'h:' then
+    answers[index] = 'busy ' .. redis.call('PTTL', key)
+  elseif value == 's' then
+    answers[index] = 'stale'
+  else
+    answers[index] = value
+  end
+end
+return answers
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """mine: send it. stale: somebody did. busy: somebody is at it, for `wait` seconds at most.
+    event: it is done, this event may have to be published again."""
+
+    state: str
+    wait: float = 0
+    event: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """token names the job in hand: the same job, handled again by the same process, keeps its claim."""
+
+    delivery: str
+    round: int
+    attempt: int
+    token: str
+
+
+async def claim(tenant: str, wanted: Sequence[Wanted]) -> list[Claim]:
+    """Claim each for its token, in one round trip. Raises redis errors."""
+    if not wanted:
+        return []
+    keys = [_key(tenant, item.delivery, item.round) for item in wanted]
+    arguments = [str(int(settings.CLAIM_LEASE))]
+    for item in wanted:
+        arguments += [item.token, str(item.attempt)]
+    script = redis.aclient(tenant).register_script(_CLAIM)
+    return [_parsed(answer) for answer in await script(keys=keys, args=arguments)]
+
+
+async def settle(tenant: str, marks: Mapping[tuple[str, int], tuple[str, int]]) -> None:
+    """Write marks: (delivery, round) -> (value, seconds to live), in one round trip."""
+    pipeline: Any = redis.aclient(tenant).pipeline(transaction=False)
+    for (delivery, round), (value, seconds) in marks.items():
+        pipeline.set(_key(tenant, delivery, round), value, ex=max(60, seconds))
+    await pipeline.execute()
+
+
+async def published(tenant: str, settled: Sequence[tuple[str, int]]) -> None:
+    """The events of these are safe with the broker: the marks shrink."""
+    pipeline: Any = redis.aclient(tenant).pipeline(transaction=False)
+    for delivery, round in settled:
+        pipeline.set(_key(tenant, delivery, round), "s", xx=True, keepttl=True)
+    await pipeline.execute()
+
+
+def done_mark(event: str) -> str:
+    return f"e:{event}"
+
+
+def next_mark(attempt: int) -> str:
+    return f"n:{attempt}"
+
+
+def _parsed(answer: str) -> Claim:
+    if answer.startswith("busy "):
+        return Claim("busy", wait=max(0.0, int(answer[5:]) / 1000))
+    if answer.startswith("e:"):
+        return Claim("event", event=answer[2:])
+    return Claim(answer)
+
+
+def _key(tenant: str, delivery: str, round: int) -> str:
+    return redis.key(tenant, "claim", delivery, str(round))

@@ -1,0 +1,222 @@
+"""The dispatcher: jobs of one channel's lane become attempts, attempts become recorded outcomes."""
+
+import asyncio
+import json
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from feedback import selectors as feedback
+from feedback.events import DeliveryEvent, Status
+from messaging import claims, jobs, outcomes, payloads, routing
+from messaging.channels.base import Channel, DeliveryError, Outcome, Recipient
+from messaging.jobs import BadJob, Deliver, Expand
+from messaging.outcomes import Context
+from messaging.payloads import Payload
+from messaging.recorder import Entry, Recorder, is_final
+from messaging.resolving import resolve
+from messaging.selectors import as_outgoing
+from sprayer_project import amqp, metrics, worker
+from sprayer_project.errors import STORE_ERRORS
+from sprayer_project.worker import Item
+from subscriptions import services as subscriptions
+from tenants import selectors as tenants
+
+log = structlog.get_logger(__name__)
+
+_PROCESS = f"{os.getpid()}-{os.urandom(4).hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One Deliver job in hand."""
+
+    job: Deliver
+    payload: Payload
+    token: str
+
+
+class Dispatcher:
+    """Handles the items of one channel and lane."""
+
+    def __init__(self, channel: Channel, lane: str, recorder: Recorder):
+        self._channel, self._lane, self._recorder = channel, lane, recorder
+
+    async def handle(self, items: Sequence[Item]) -> None:
+        """A worker's handler. Returns when every outcome is recorded; raises a store's error to be called again."""
+        decoded = await self._decode(items)
+        work = []
+        for item, job, payload in decoded:
+            if isinstance(job, Expand):
+                await routing.expand(job, payload)
+            elif (early := job.due - datetime.now(UTC).timestamp()) > 0.1:
+                await amqp.apublish([outcomes.later(job, self._lane, early)])
+            else:
+                work.append(Work(job, payload, f"{_PROCESS}-{item.incoming.link}-{item.incoming.tag}"))
+        if work:
+            await self._deliver(work)
+
+    async def _decode(self, items: Sequence[Item]) -> list[tuple[Item, Deliver | Expand, Payload]]:
+        """The jobs that can be done; the others are rejected with their reason."""
+        by_tenant: dict[str, list[tuple[Item, Deliver | Expand]]] = defaultdict(list)
+        for item in items:
+            try:
+                job = jobs.decode(item.body)
+                if job.channel != self._channel.name:
+                    raise BadJob("wrong_queue", f"A job for {job.channel}.")
+                by_tenant[job.tenant].append((item, job))
+            except BadJob as error:
+                item.reject(error.code)
+        ready: list[tuple[Item, Deliver | Expand, Payload]] = []
+        for tenant, found in by_tenant.items():
+            exists = await tenants.atenant_exists(tenant)
+            known = await payloads.load(tenant, sorted({job.message for _, job in found})) if exists else {}
+            for item, job in found:
+                payload = known.get(job.message)
+                if payload is None:
+                    item.reject("message_deleted" if exists else "tenant_deleted")
+                else:
+                    ready.append((item, job, payload))
+        return ready
+
+    async def _deliver(self, work: Sequence[Work]) -> None:
+        resolutions = await resolve(self._channel, [(one.job, one.payload) for one in work])
+        contexts = await self._contexts(work)
+        recorded: list[asyncio.Future[None]] = []
+        wanted: dict[str, list[tuple[int, Recipient]]] = defaultdict(list)
+        for index, (one, resolution) in enumerate(zip(work, resolutions, strict=True)):
+            for recipient, status, reason in resolution.ended:
+                recorded.append(self._recorder.record(outcomes.unsent(contexts[index], recipient, status, reason)))
+            done = await self._already_done(one, resolution.recipients)
+            wanted[one.job.tenant] += [(index, item) for item in resolution.recipients if item.delivery not in done]
+        mine: dict[int, list[Recipient]] = defaultdict(list)
+        for tenant, asked in wanted.items():
+            for index, recipient in await self._claimed(tenant, work, asked, recorded):
+                mine[index].append(recipient)
+        sends = (self._send(contexts[index], recipients, recorded) for index, recipients in mine.items())
+        results = await asyncio.gather(*sends, return_exceptions=True)
+        if recorded:
+            await asyncio.gather(*recorded)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _contexts(self, work: Sequence[Work]) -> list[Context]:
+        """One a job; a tenant without credentials on the channel, or with the channel off, has an empty config."""
+        configs: dict[tuple[str, str], Mapping[str, Any]] = {}
+        for one in work:
+            key = (one.payload.tenant, one.payload.mode)
+            if key not in configs:
+                configs[key] = await self._config(*key)
+        return [
+            Context(self._channel, one.payload, configs[one.payload.tenant, one.payload.mode], self._lane)
+            for one in work
+        ]
+
+    async def _config(self, tenant: str, mode: str) -> Mapping[str, Any]:
+        if mode == "test":
+            return self._channel.sandbox_config(tenant)
+        found = await tenants.achannel_config(tenant, self._channel.name)
+        return found.values if found is not None and found.enabled else {}
+
+    async def _claimed(
+        self,
+        tenant: str,
+        work: Sequence[Work],
+        asked: Sequence[tuple[int, Recipient]],
+        recorded: list[asyncio.Future[None]],
+    ) -> list[tuple[int, Recipient]]:
+        """Those that may be sent now, of (index into work, recipient)."""
+        wanted = [claims.Wanted(item.delivery, item.round, item.attempt, work[index].token) for index, item in asked]
+        mine, again = [], []
+        for (index, recipient), claim in zip(asked, await claims.claim(tenant, wanted), strict=True):
+            if claim.state == "mine":
+                mine.append((index, recipient))
+            elif claim.state == "busy":
+                again.append(self._again(work[index].job, recipient, claim.wait))
+            elif claim.state == "event":
+                event = DeliveryEvent.from_json(json.loads(claim.event))
+                recorded.append(self._recorder.record(Entry(event=event)))
+        await amqp.apublish(again)
+        return mine
+
+    async def _already_done(self, one: Work, recipients: Sequence[Recipient]) -> frozenset[str]:
+        """Deliveries that the record knows as done in this round, asked only where Redis may have lost the marks."""
+        if not one.payload.suspect or not recipients:
+            return frozenset()
+        ids = [recipient.delivery for recipient in recipients]
+        rows = await worker.in_thread(feedback.states, one.job.tenant, ids)
+        return frozenset(
+            identifier
+            for identifier, row in rows.items()
+            if row.round > one.job.round
+            or (is_final(row.status) and row.round == one.job.round)
+            or row.status in (Status.DELIVERED, Status.READ)
+        )
+
+    def _again(self, job: Deliver, recipient: Recipient, wait: float) -> amqp.Publication:
+        due = datetime.now(UTC).timestamp() + wait + 0.5
+        copy = Deliver(
+            tenant=job.tenant,
+            message=job.message,
+            mode=job.mode,
+            channel=job.channel,
+            targets=(jobs.Target(recipient.receiver, recipient.address_hash or None),),
+            group=job.group,
+            round=job.round,
+            attempt=job.attempt,
+            due=due,
+        )
+        return outcomes.later(copy, self._lane, wait)
+
+    async def _send(
+        self, context: Context, recipients: Sequence[Recipient], recorded: list[asyncio.Future[None]]
+    ) -> None:
+        """Try each recipient once. Every one has an outcome afterwards, whatever the adapter does."""
+        open_ones = {recipient.delivery: recipient for recipient in recipients}
+
+        def note(outcome: Outcome) -> None:
+            recipient = open_ones.pop(outcome.delivery, None)
+            if recipient is not None:
+                recorded.append(self._recorder.record(outcomes.entry(context, recipient, outcome)))
+
+        if not context.config and self._channel.Config.base_fields:
+            error: DeliveryError | None = DeliveryError("no_credentials", permanent=True)
+        else:
+            error = await self._call(context, recipients, note)
+        for recipient in list(open_ones.values()):
+            failure = error or DeliveryError("no_outcome", unknown=True)
+            note(outcomes.refused(failure, recipient))
+
+    async def _call(self, context: Context, recipients: Sequence[Recipient], note: Any) -> DeliveryError | None:
+        message = as_outgoing(context.payload, self._channel.name)
+        by_id = {recipient.delivery: recipient for recipient in recipients}
+        try:
+            async for outcome in self._channel.send(context.config, message, recipients):
+                if outcome.retire and context.payload.mode == "live":
+                    await self._retire(context, by_id[outcome.delivery], outcome)
+                note(outcome)
+        except DeliveryError as error:
+            return error
+        except STORE_ERRORS:
+            raise
+        except Exception as error:
+            log.exception("an adapter failed", channel=self._channel.name, message=context.payload.id)
+            return DeliveryError("internal_error", detail=type(error).__name__, unknown=True)
+        finally:
+            age = (datetime.now(UTC) - context.payload.created).total_seconds()
+            metrics.DISPATCH_LATENCY.labels(channel=self._channel.name).observe(age)
+        return None
+
+    async def _retire(self, context: Context, recipient: Recipient, outcome: Outcome) -> None:
+        """Best effort: an address that stays active is called dead again by the next message."""
+        arguments = (context.payload.tenant, self._channel.name, recipient.address_hash, outcome.reason)
+        try:
+            await worker.in_thread(subscriptions.retire_address, *arguments, datetime.now(UTC))
+        except STORE_ERRORS as error:
+            log.warning("address not retired", tenant=context.payload.tenant, error=type(error).__name__)

@@ -1,0 +1,95 @@
+"""The record of messages."""
+
+from mongoengine import (
+    BooleanField,
+    DateTimeField,
+    DictField,
+    Document,
+    IntField,
+    ListField,
+    StringField,
+)
+
+
+class Message(Document):
+    """What a tenant submitted once.
+
+    status is one of scheduled, accepted, routing, routed, settled, cancelled, expired.
+    """
+
+    id = StringField(primary_key=True)
+    tenant = StringField(required=True)
+    mode = StringField(required=True)
+    status = StringField(required=True)
+    created_at = DateTimeField(required=True)
+    expires_at = DateTimeField(required=True)
+    send_at = DateTimeField()
+    to = DictField(required=True)
+    """{"receivers": [...], "groups": [...], "addresses": [{"channel", "address", "hash"}]}"""
+    channels = ListField(StringField())
+    targets = DictField()
+    """channel -> receivers to try on it, where the channels were left to us; absent where the message names them."""
+    content = DictField()
+    overrides = DictField()
+    attributes = DictField()
+    metadata = DictField()
+    ttl = IntField()
+    priority = StringField()
+    collapse_key = StringField()
+    idempotency_key = StringField()
+    body_hash = StringField()
+    key_expires_at = DateTimeField()
+    queued = BooleanField(default=False)
+    """Whether every job of the first routing step was confirmed by the broker."""
+    progress_at = DateTimeField()
+    """When routing last moved; the sweeper routes a message anew that stands still."""
+    expected = IntField(default=0)
+    """The number of deliveries that named targets make at least."""
+    routes = ListField(StringField())
+    """The Expand chains that have to end: "<channel>/<index of the group in to.groups>"."""
+    routed = DictField()
+    """route -> the number of subscribers that its chain resolved, written by its last page."""
+    routings = IntField(default=0)
+
+    meta = {
+        "collection": "messages",
+        "auto_create_index": False,
+        "strict": False,
+        "indexes": [
+            {
+                "fields": ["tenant", "mode", "idempotency_key"],
+                "unique": True,
+                "partialFilterExpression": {"idempotency_key": {"$type": "string"}},
+                "name": "idempotency",
+            },
+            {"fields": ["tenant", "mode", "-id"], "name": "newest"},
+            {"fields": ["tenant", "mode", "status", "-id"], "name": "by_status"},
+            {"fields": ["tenant", "to.groups", "-id"], "name": "by_group"},
+            {"fields": ["tenant", "to.receivers", "-id"], "name": "by_receiver"},
+            {"fields": ["status", "progress_at"], "name": "progress"},
+            {"fields": ["key_expires_at"], "sparse": True, "name": "keys"},
+        ],
+    }
+
+
+class UndecodableJob(Document):
+    """A job that nobody could read, copied from the broker so that an operator can look at it."""
+
+    queue = StringField(required=True)
+    reason = StringField(required=True)
+    body = StringField(required=True)
+    tenant = StringField()
+    message = StringField()
+    at = DateTimeField(required=True)
+
+    meta = {
+        "collection": "undecodable_jobs",
+        "auto_create_index": False,
+        "indexes": [
+            {"fields": ["at"], "expireAfterSeconds": 30 * 86_400, "name": "ttl"},
+            {"fields": ["tenant"], "name": "by_tenant"},
+        ],
+    }
+
+
+DOCUMENTS = (Message, UndecodableJob)

@@ -1,0 +1,61 @@
+"""manage.py run_dispatcher --channel sms [--channel email] [--all] [--concurrency N]"""
+
+import asyncio
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from messaging import channels
+from messaging.channels.base import Channel
+from messaging.dispatcher import Dispatcher
+from messaging.recorder import Recorder
+from sprayer_project import amqp, worker
+
+_BATCHES = {"single": 50, "bulk": 1}
+
+
+class Command(BaseCommand):
+    help = "Deliver the jobs of some channels until SIGTERM."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--channel", action="append", default=[], choices=sorted(channels.registry()))
+        parser.add_argument("--all", action="store_true", help="every channel")
+        parser.add_argument("--concurrency", type=int, default=4, help="jobs in hand a channel and lane")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        names = sorted(channels.registry()) if options["all"] else sorted(set(options["channel"]))
+        if not names:
+            raise CommandError("Name channels with --channel, or --all.")
+        if options["concurrency"] < 1:
+            raise CommandError("--concurrency is at least 1.")
+        chosen = [channels.channel(name) for name in names]
+
+        async def main(stop: asyncio.Event) -> None:
+            await dispatch(chosen, options["concurrency"], stop)
+
+        worker.run(main, f"dispatcher {' '.join(names)}")
+
+
+async def dispatch(chosen: list[Channel], concurrency: int, stop: asyncio.Event) -> None:
+    recorder = Recorder(stop)
+    try:
+        await asyncio.gather(
+            *(
+                worker.consume(
+                    [amqp.job_queue(channel.name, lane)],
+                    Dispatcher(channel, lane, recorder).handle,
+                    prefetch=settings.PREFETCH if lane == "single" else concurrency * 2,
+                    batch=_BATCHES[lane],
+                    concurrency=concurrency,
+                    stop=stop,
+                )
+                for channel in chosen
+                for lane in amqp.LANES
+            )
+        )
+    finally:
+        await recorder.aclose()
+        for channel in chosen:
+            await channel.aclose()

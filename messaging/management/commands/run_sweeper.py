@@ -1,0 +1,39 @@
+"""manage.py run_sweeper"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from messaging import sweeper
+from sprayer_project import amqp, worker
+
+
+class Command(BaseCommand):
+    help = "Finish what crashes, absent stores and the clock left to do, until SIGTERM. Safe to run twice."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        worker.run(sweep, "sweeper")
+
+
+async def sweep(stop: asyncio.Event) -> None:
+    await asyncio.gather(
+        worker.consume([amqp.DEAD_QUEUE], _keep, prefetch=100, batch=100, stop=stop),
+        *(worker.every(settings.SWEEP_INTERVAL, _action(action), stop) for action in sweeper.ACTIONS),
+    )
+
+
+def _action(action: Callable[[], int]) -> Callable[[], Any]:
+    async def run() -> None:
+        while await worker.in_thread(action) >= sweeper.FULL:
+            pass
+
+    run.__name__ = action.__name__
+    return run
+
+
+async def _keep(items: Sequence[worker.Item]) -> None:
+    for item in items:
+        await worker.in_thread(sweeper.keep_undecodable, item.body, item.queue)

@@ -1,0 +1,148 @@
+"""From an adapter's outcome to the fact that is recorded: retry or not, when, and as what."""
+
+import hashlib
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from feedback.events import DeliveryEvent, Status
+from messaging import jobs
+from messaging.channels.base import Channel, DeliveryError, Outcome, Recipient
+from messaging.jobs import Deliver, Target
+from messaging.payloads import Payload
+from messaging.recorder import Entry
+from sprayer_project import amqp
+
+QUEUED_RETRIES = 60
+"""Seconds up to which a retry waits in RabbitMQ; beyond, in the record, where the sweeper releases it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all deliveries of one message in one job share."""
+
+    channel: Channel
+    payload: Payload
+    config: Mapping[str, Any]
+    lane: str
+
+
+def entry(context: Context, recipient: Recipient, outcome: Outcome, now: datetime | None = None) -> Entry:
+    """The record entry of an attempt's outcome."""
+    now = now or datetime.now(UTC)
+    if outcome.status is not Status.DEFERRED:
+        dead = outcome.status is Status.FAILED
+        return Entry(event=_event(context, recipient, outcome.status, outcome.reason, now, outcome, dead=dead))
+    if outcome.unknown and not (context.channel.repeat_unknown or context.config.get("retry_unknown")):
+        reason = outcome.reason or "unknown_outcome"
+        return Entry(event=_event(context, recipient, Status.FAILED, reason, now, outcome, dead=True))
+    delay = _delay(context.channel, recipient.attempt, outcome.retry_after)
+    if delay is None:
+        return Entry(event=_event(context, recipient, Status.FAILED, outcome.reason, now, outcome, dead=True))
+    due = now + timedelta(seconds=delay)
+    if due >= context.payload.expires:
+        return Entry(event=_event(context, recipient, Status.EXPIRED, outcome.reason or "expired", now, outcome))
+    attempt = recipient.attempt + 1
+    return Entry(
+        event=_event(context, recipient, Status.DEFERRED, outcome.reason, now, outcome, due_at=due),
+        next_attempt=attempt,
+        follow=_retry(context, recipient, attempt, due) if delay <= QUEUED_RETRIES else None,
+    )
+
+
+def refused(error: DeliveryError, recipient: Recipient) -> Outcome:
+    """What a failed call means for one recipient that has no outcome of its own."""
+    return Outcome(
+        delivery=recipient.delivery,
+        status=Status.FAILED if error.permanent else Status.DEFERRED,
+        reason=error.reason,
+        retry_after=error.retry_after,
+        unknown=error.unknown,
+        detail={"message": error.detail} if error.detail != error.reason else {},
+    )
+
+
+def unsent(context: Context, recipient: Recipient, status: Status, reason: str) -> Entry:
+    """A delivery that ends without an attempt: suppressed, expired, cancelled, or failed for want of credentials."""
+    bare = Recipient(
+        delivery=recipient.delivery,
+        receiver=recipient.receiver,
+        address=recipient.address,
+        address_hash=recipient.address_hash,
+        round=recipient.round,
+        attempt=0,
+        group=recipient.group,
+    )
+    now = datetime.now(UTC)
+    return Entry(event=_event(context, bare, status, reason, now, None, dead=status is Status.FAILED), claimed=False)
+
+
+def _event(
+    context: Context,
+    recipient: Recipient,
+    status: Status,
+    reason: str,
+    now: datetime,
+    outcome: Outcome | None,
+    due_at: datetime | None = None,
+    dead: bool = False,
+) -> DeliveryEvent:
+    payload = context.payload
+    source = f"{recipient.delivery} {recipient.round} {recipient.attempt} {status}"
+    return DeliveryEvent(
+        event=f"evt_{hashlib.blake2b(source.encode(), digest_size=13).hexdigest()}",
+        tenant=payload.tenant,
+        mode=payload.mode,
+        message=payload.id,
+        delivery=recipient.delivery,
+        receiver=recipient.receiver,
+        channel=context.channel.name,
+        status=status,
+        at=now,
+        round=recipient.round,
+        attempt=recipient.attempt,
+        group=recipient.group,
+        address_hash=recipient.address_hash,
+        address_masked=context.channel.mask_address(recipient.address) if recipient.address else "",
+        provider=outcome.provider if outcome else "",
+        provider_id=outcome.provider_id if outcome else "",
+        reason=reason,
+        detail=dict(outcome.detail) if outcome else {},
+        due_at=due_at,
+        expires_at=payload.expires,
+        dead=dead,
+        waiting=status is Status.SENT and context.channel.sent_waits,
+        metadata=payload.metadata,
+    )
+
+
+def _delay(channel: Channel, attempt: int, asked: float | None) -> float | None:
+    """Seconds before the next attempt; None when the schedule is used up."""
+    if attempt > len(channel.retry.delays):
+        return None
+    delay = channel.retry.delays[attempt - 1]
+    delay *= random.uniform(1 - channel.retry.jitter, 1 + channel.retry.jitter)
+    return max(delay, asked or 0)
+
+
+def _retry(context: Context, recipient: Recipient, attempt: int, due: datetime) -> amqp.Publication:
+    job = Deliver(
+        tenant=context.payload.tenant,
+        message=context.payload.id,
+        mode=context.payload.mode,
+        channel=context.channel.name,
+        targets=(Target(recipient.receiver, recipient.address_hash or None),),
+        group=recipient.group,
+        round=recipient.round,
+        attempt=attempt,
+        due=due.timestamp(),
+    )
+    return later(job, context.lane, job.due - time.time())
+
+
+def later(job: Deliver, lane: str, delay: float) -> amqp.Publication:
+    """A job that comes back to its lane after about `delay` seconds, at most a minute."""
+    return amqp.retry(amqp.job_queue(job.channel, lane), jobs.encode(job), delay)

@@ -1,0 +1,104 @@
+"""A message's payload in Redis, for the time of its life: dispatchers go on from it while MongoDB is away.
+
+A payload that is missing tells that Redis lost data: it is put back from the record, marked `suspect`, and the
+deliveries of a suspect message are compared with the record before anything is sent.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from messaging.documents import Message
+from sprayer_project import redis, worker
+
+_GRACE = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """What dispatching needs of a message."""
+
+    id: str
+    tenant: str
+    mode: str
+    content: dict[str, Any]
+    overrides: dict[str, Any]
+    metadata: dict[str, str]
+    attributes: dict[str, Any]
+    priority: str
+    collapse_key: str | None
+    created_at: str
+    expires_at: str
+    addresses: dict[str, str] = field(default_factory=dict)
+    """hash -> plain address"""
+    cancelled: bool = False
+    suspect: bool = False
+
+    @property
+    def expires(self) -> datetime:
+        return datetime.fromisoformat(self.expires_at)
+
+    @property
+    def created(self) -> datetime:
+        return datetime.fromisoformat(self.created_at)
+
+
+def of_record(record: Mapping[str, Any], suspect: bool = False) -> Payload:
+    """The payload of a stored message (its raw document)."""
+    return Payload(
+        id=record["_id"],
+        tenant=record["tenant"],
+        mode=record["mode"],
+        content=record.get("content", {}),
+        overrides=record.get("overrides", {}),
+        metadata=record.get("metadata", {}),
+        attributes=record.get("attributes", {}),
+        priority=record.get("priority", "normal"),
+        collapse_key=record.get("collapse_key"),
+        created_at=record["created_at"].isoformat(),
+        expires_at=record["expires_at"].isoformat(),
+        addresses={item["hash"]: item["address"] for item in record["to"].get("addresses", [])},
+        cancelled=record["status"] == "cancelled",
+        suspect=suspect,
+    )
+
+
+def store(payload: Payload) -> None:
+    """Raises redis errors."""
+    redis.client(payload.tenant).set(_key(payload.tenant, payload.id), _encode(payload), ex=_seconds(payload))
+
+
+async def load(tenant: str, ids: Sequence[str]) -> dict[str, Payload]:
+    """Payloads by message id; a message that the record does not hold is missing from the answer.
+
+    Raises the errors of the stores that it needs: Redis always, MongoDB only for what Redis lost.
+    """
+    client = redis.aclient(tenant)
+    raw = await client.mget([_key(tenant, identifier) for identifier in ids])
+    found = {identifier: Payload(**json.loads(text)) for identifier, text in zip(ids, raw, strict=True) if text}
+    missing = [identifier for identifier in ids if identifier not in found]
+    if missing:
+        records = await worker.in_thread(_records, tenant, missing)
+        for record in records:
+            payload = of_record(record, suspect=True)
+            found[payload.id] = payload
+            await client.set(_key(tenant, payload.id), _encode(payload), ex=_seconds(payload))
+    return found
+
+
+def _records(tenant: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+    return list(Message._get_collection().find({"_id": {"$in": list(ids)}, "tenant": tenant}))
+
+
+def _encode(payload: Payload) -> str:
+    return json.dumps(asdict(payload), separators=(",", ":"), ensure_ascii=False)
+
+
+def _seconds(payload: Payload) -> int:
+    return max(60, int((payload.expires - datetime.now(UTC)).total_seconds()) + _GRACE)
+
+
+def _key(tenant: str, message: str) -> str:
+    return redis.key(tenant, "message", message)

@@ -1,0 +1,92 @@
+"""The two routing steps: a message becomes jobs on N channel queues; an Expand becomes Deliver jobs for M receivers."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from pymongo import ReturnDocument
+
+from messaging import jobs
+from messaging.documents import Message
+from messaging.jobs import Deliver, Expand, Target
+from messaging.payloads import Payload
+from sprayer_project import amqp, worker
+from subscriptions import selectors as subscribers
+
+SINGLE_TARGETS = 10
+"""A Deliver job of up to so many targets is one-to-one traffic and takes the single lane."""
+BULK_DEPTH = 20_000
+"""Jobs on a bulk lane above which expanding pauses."""
+
+
+def first_step(record: Mapping[str, Any], crowded: bool = False) -> list[amqp.Publication]:
+    """A message's jobs: one Deliver a chunk of named targets, one Expand a group, for every channel."""
+    publications = []
+    for channel in record["channels"]:
+        common = {"tenant": record["tenant"], "message": record["_id"], "mode": record["mode"], "channel": channel}
+        targets = _named_targets(record, channel)
+        for start in range(0, len(targets), settings.PAGE_SIZE):
+            chunk = tuple(targets[start : start + settings.PAGE_SIZE])
+            lane = "single" if len(targets) <= SINGLE_TARGETS and not crowded else "bulk"
+            publications.append(publication(Deliver(targets=chunk, **common), lane))
+    for name in record["routes"]:
+        channel, _, index = name.partition("/")
+        common = {"tenant": record["tenant"], "message": record["_id"], "mode": record["mode"], "channel": channel}
+        publications.append(publication(Expand(group=record["to"]["groups"][int(index)], **common), "bulk"))
+    return publications
+
+
+async def expand(job: Expand, payload: Payload) -> None:
+    """Resolve one page of a group and publish what follows from it. Safe to repeat at any point."""
+    queue = amqp.job_queue(job.channel, "bulk")
+    if (await worker.in_thread(amqp.depth, queue) or 0) > BULK_DEPTH:
+        await amqp.apublish([amqp.retry(queue, jobs.encode(job), 1)])
+        return
+    if payload.cancelled or payload.expires <= datetime.now(UTC):
+        await worker.in_thread(_ended, job, job.count)
+        return
+    names, cursor = await subscribers.expand_page(job.tenant, job.group, job.channel, job.cursor, settings.PAGE_SIZE)
+    common = {"tenant": job.tenant, "message": job.message, "mode": job.mode, "channel": job.channel}
+    count = job.count + len(names)
+    following = []
+    if names:
+        targets = tuple(Target(name) for name in names)
+        following.append(publication(Deliver(targets=targets, group=job.group, **common), "bulk"))
+    if cursor is not None:
+        following.append(publication(Expand(group=job.group, cursor=cursor, count=count, **common), "bulk"))
+    await amqp.apublish(following)
+    if cursor is None:
+        await worker.in_thread(_ended, job, count)
+
+
+def publication(job: jobs.Job, lane: str) -> amqp.Publication:
+    return amqp.Publication(amqp.JOBS, amqp.job_queue(job.channel, lane), jobs.encode(job))
+
+
+def targets_of(record: Mapping[str, Any], channel: str) -> list[str]:
+    """The named receivers that a message tries on a channel."""
+    if record.get("targets"):
+        return list(record["targets"].get(channel, []))
+    return list(record["to"]["receivers"])
+
+
+def _named_targets(record: Mapping[str, Any], channel: str) -> list[Target]:
+    plain = [item["hash"] for item in record["to"]["addresses"] if item["channel"] == channel]
+    named = [Target(name) for name in targets_of(record, channel)]
+    return named + [Target(f"addr:{address_hash}", address_hash) for address_hash in plain]
+
+
+def _ended(job: Expand, count: int) -> None:
+    """The last page of a chain: what it resolved is known; with the last chain the message is routed."""
+    collection = Message._get_collection()
+    record = collection.find_one({"_id": job.message, "tenant": job.tenant}, {"to.groups": 1})
+    if record is None or job.group not in record["to"]["groups"]:
+        return
+    route = f"{job.channel}/{record['to']['groups'].index(job.group)}"
+    now = datetime.now(UTC)
+    changes = {"$set": {f"routed.{route}": count, "progress_at": now}}
+    after = collection.find_one_and_update({"_id": job.message}, changes, return_document=ReturnDocument.AFTER)
+    if set(after["routes"]) <= set(after["routed"]):
+        update = {"$set": {"status": "routed", "queued": True}}
+        collection.update_one({"_id": job.message, "status": {"$in": ["accepted", "routing"]}}, update)

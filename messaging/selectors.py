@@ -1,0 +1,155 @@
+"""Reading messages."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from feedback import selectors as feedback
+from feedback.selectors import Totals
+from messaging import channels, payloads
+from messaging.channels.base import Outgoing
+from messaging.documents import Message
+from sprayer_project import paging
+from sprayer_project.errors import Invalid, NotFound
+from sprayer_project.paging import Page
+
+STATUSES = ("scheduled", "accepted", "routing", "routed", "settled", "cancelled", "expired")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRow:
+    """A message as it was submitted, and where it stands."""
+
+    id: str
+    tenant: str
+    mode: str
+    status: str
+    created_at: datetime
+    send_at: datetime | None
+    expires_at: datetime
+    to: Mapping[str, Any]
+    channels: list[str]
+    content: Mapping[str, Any]
+    overrides: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+    metadata: Mapping[str, str]
+    ttl: int
+    priority: str
+    collapse_key: str | None
+    totals: Totals
+
+
+def messages(
+    tenant: str,
+    mode: str | None,
+    *,
+    status: str | None = None,
+    channel: str | None = None,
+    group: str | None = None,
+    receiver: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    cursor: str | None = None,
+    limit: int = paging.DEFAULT_LIMIT,
+) -> Page[MessageRow]:
+    """A tenant's messages, newest first; mode None: live and test. Raises Invalid."""
+    query: dict[str, Any] = {"tenant": tenant, "mode": {"$in": ["live", "test"]} if mode is None else mode}
+    if status:
+        if status not in STATUSES:
+            raise Invalid("invalid_status", f"status is one of {', '.join(STATUSES)}.", "?status")
+        query["status"] = status
+    if channel:
+        query["channels"] = channels.channel(channel).name
+    if group:
+        query["to.groups"] = group
+    if receiver:
+        query["to.receivers"] = receiver
+    created = {"$gte": since, "$lt": until}
+    if created := {operator: at for operator, at in created.items() if at is not None}:
+        query["created_at"] = created
+    if position := paging.decode(cursor):
+        query["_id"] = {"$lt": _text(position)}
+    found = Message._get_collection().find(query).sort("_id", -1).limit(limit + 1)
+    return paging.page([_row(record) for record in found], limit, lambda row: row.id)
+
+
+def message(tenant: str, mode: str | None, identifier: str) -> MessageRow:
+    """Raises NotFound, also for another tenant's message and, with a mode, for the other mode's."""
+    return _row(_record(tenant, mode, identifier))
+
+
+def require(tenant: str, mode: str | None, identifier: str) -> None:
+    """Raises NotFound as message does, without reading the totals."""
+    _record(tenant, mode, identifier, {"_id": 1})
+
+
+def outgoing(tenant: str, identifier: str, channel: str = "") -> Outgoing | None:
+    """A message as adapters see it; None when it does not exist or was cancelled."""
+    record = Message._get_collection().find_one({"_id": identifier, "tenant": tenant})
+    if record is None or record["status"] == "cancelled":
+        return None
+    return as_outgoing(payloads.of_record(record), channel)
+
+
+def as_outgoing(payload: payloads.Payload, channel: str) -> Outgoing:
+    return Outgoing(
+        tenant=payload.tenant,
+        id=payload.id,
+        mode=payload.mode,
+        content=payload.content,
+        overrides=payload.overrides.get(channel, {}),
+        metadata=payload.metadata,
+        attributes=payload.attributes,
+        priority=payload.priority,
+        collapse_key=payload.collapse_key,
+        created_at=payload.created,
+        expires_at=payload.expires,
+    )
+
+
+def is_settled(record: Mapping[str, Any], totals: Totals) -> bool:
+    """Whether everything that the message asked for has its outcome.
+
+    A receiver in several of its groups is one delivery, so groups count with the largest alone.
+    """
+    if record["status"] != "routed":
+        return False
+    least = max([record.get("expected", 0), *record.get("routed", {}).values()])
+    return totals.open == 0 and totals.total >= least
+
+
+def _record(tenant: str, mode: str | None, identifier: str, fields: Any = None) -> dict[str, Any]:
+    query = {"_id": identifier, "tenant": tenant} | ({"mode": mode} if mode else {})
+    record = Message._get_collection().find_one(query, fields)
+    if record is None:
+        raise NotFound("message_not_found", f"There is no message {identifier!r}.")
+    return dict(record)
+
+
+def _row(record: Mapping[str, Any]) -> MessageRow:
+    totals = feedback.totals(record["tenant"], record["_id"])
+    kept = ("tenant", "mode", "created_at", "expires_at", "channels", "content", "overrides", "attributes", "metadata")
+    to = record["to"]
+    return MessageRow(
+        id=record["_id"],
+        status="settled" if is_settled(record, totals) else record["status"],
+        send_at=record.get("send_at"),
+        to=to | {"addresses": [_shown(item) for item in to.get("addresses", [])]},
+        ttl=record["ttl"],
+        priority=record["priority"],
+        collapse_key=record.get("collapse_key"),
+        totals=totals,
+        **{name: record[name] for name in kept},
+    )
+
+
+def _shown(plain: Mapping[str, str]) -> dict[str, str]:
+    masked = channels.channel(plain["channel"]).mask_address(plain["address"])
+    return {"channel": plain["channel"], "address": masked}
+
+
+def _text(position: Any) -> str:
+    if not isinstance(position, str):
+        raise Invalid("invalid_cursor", "Pass next_cursor of an earlier answer unchanged.", "?cursor")
+    return position

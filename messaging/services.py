@@ -1,0 +1,246 @@
+"""What a tenant can do with messages: submit, cancel, retry a delivery."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rest_framework.exceptions import ValidationError
+
+from feedback import services as feedback
+from feedback.events import OPEN, Status
+from feedback.selectors import DeliveryRow, deliveries, states
+from messaging import channels, endings, payloads, routing, unit_of_work
+from messaging.documents import Message
+from messaging.jobs import Deliver, Target
+from messaging.serializers import MessageSerializer
+from sprayer_project import amqp
+from sprayer_project.errors import (
+    STORE_ERRORS,
+    Conflict,
+    FieldError,
+    Invalid,
+    KeyReused,
+    NotFound,
+    TooLarge,
+)
+from sprayer_project.ids import new_id
+from subscriptions import selectors as subscribers
+from subscriptions.addresses import address_hash
+from tenants import selectors as tenants
+
+MAX_MESSAGE = 256 * 1024
+KEY_LIFE = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to a submission; replayed: the Idempotency-Key was used before, with this very body."""
+
+    id: str
+    status: str
+    channels: list[str]
+    created_at: datetime
+    replayed: bool = False
+
+
+def accept(tenant: str, mode: str, body: Mapping[str, Any], idempotency_key: str | None = None) -> Accepted:
+    """Take responsibility for a message. Raises Invalid, TooLarge, KeyReused and pymongo errors; then nothing is stored."""
+    raw = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass")
+    if len(raw) > MAX_MESSAGE:
+        raise TooLarge("message_too_large", f"A message may have {MAX_MESSAGE} bytes; this one has {len(raw)}.")
+    if idempotency_key is not None and not 1 <= len(idempotency_key) <= 255:
+        raise Invalid("invalid_idempotency_key", "An Idempotency-Key has 1 to 255 characters.")
+    body_hash = hashlib.sha256(raw).hexdigest()
+    if idempotency_key and (earlier := _earlier(tenant, mode, idempotency_key, body_hash)):
+        return earlier
+    record = _record(tenant, mode, _validated(body))
+    if idempotency_key:
+        record |= {
+            "idempotency_key": idempotency_key,
+            "body_hash": body_hash,
+            "key_expires_at": record["created_at"] + KEY_LIFE,
+        }
+    try:
+        unit_of_work.accept(record)
+    except unit_of_work.Duplicate:
+        earlier = _earlier(tenant, mode, str(idempotency_key), body_hash)
+        if earlier is None:
+            raise Conflict(
+                "key_in_use", "The key of this request is just expiring: repeat it.", retry_after=1
+            ) from None
+        return earlier
+    return Accepted(record["_id"], record["status"], record["channels"], record["created_at"])
+
+
+def cancel(tenant: str, mode: str, identifier: str) -> None:
+    """Stop what is not yet sent. Raises NotFound, Conflict when nothing is left to stop."""
+    collection = Message._get_collection()
+    query = {"_id": identifier, "tenant": tenant, "mode": mode}
+    record = collection.find_one(query)
+    if record is None:
+        raise NotFound("not_found", "There is no such message.")
+    if record["status"] == "cancelled":
+        return
+    changed = collection.update_one(
+        query | {"status": {"$in": ["scheduled", "accepted", "routing", "routed"]}}, {"$set": {"status": "cancelled"}}
+    )
+    if not changed.modified_count:
+        raise Conflict("not_cancellable", f"The message is {record['status']}: nothing is left to cancel.")
+    payloads.store(payloads.of_record(record | {"status": "cancelled"}))
+    for status in sorted(OPEN):
+        cursor = None
+        while True:
+            page = deliveries(tenant, mode, identifier, status=status, cursor=cursor, limit=500)
+            endings.end(page.data, Status.CANCELLED, "cancelled")
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+
+
+def retry_delivery(tenant: str, mode: str, identifier: str) -> None:
+    """Open another round of a delivery that did not arrive. Raises NotFound, Conflict, BrokerUnavailable."""
+    now = datetime.now(UTC)
+    found = states(tenant, [identifier]).get(identifier)
+    if found is not None and found.expires_at is not None and found.expires_at <= now:
+        raise Conflict("expired", "The message's time to live is over: send it again as a new message.")
+    row = feedback.open_round(tenant, identifier, now, mode=mode)
+    amqp.publish([next_attempt(row, 1)])
+
+
+def next_attempt(row: DeliveryRow, attempt: int) -> amqp.Publication:
+    """The job that tries one delivery again."""
+    job = Deliver(
+        tenant=row.tenant,
+        message=row.message,
+        mode=row.mode,
+        channel=row.channel,
+        targets=(Target(row.receiver, row.address_hash or None),),
+        group=row.group,
+        round=row.round,
+        attempt=attempt,
+    )
+    return routing.publication(job, "single")
+
+
+def _earlier(tenant: str, mode: str, key: str, body_hash: str) -> Accepted | None:
+    """The message that this key made in the last 24 hours. Raises KeyReused."""
+    collection = Message._get_collection()
+    record = collection.find_one({"tenant": tenant, "mode": mode, "idempotency_key": key})
+    if record is None:
+        return None
+    if record["key_expires_at"] <= datetime.now(UTC):
+        unset = {"idempotency_key": "", "key_expires_at": ""}
+        collection.update_one({"_id": record["_id"], "idempotency_key": key}, {"$unset": unset})
+        return None
+    if record["body_hash"] != body_hash:
+        raise KeyReused(
+            "idempotency_key_reused",
+            f"This Idempotency-Key made {record['_id']} from another body: use a new key for a new message.",
+        )
+    status = "scheduled" if record["status"] == "scheduled" else "accepted"
+    return Accepted(record["_id"], status, record["channels"], record["created_at"], replayed=True)
+
+
+def _validated(body: Mapping[str, Any]) -> dict[str, Any]:
+    serializer = MessageSerializer(data=body)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
+
+
+def _record(tenant: str, mode: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The raw document of a new message; everything that can be refused is refused here."""
+    to = values["to"]
+    _refuse_unknown(tenant, to)
+    plain = [item | {"hash": address_hash(tenant, item["channel"], item["address"])} for item in to["addresses"]]
+    names, targets = _channels(tenant, mode, values.get("channels"), to)
+    now = datetime.now(UTC)
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)
+    send_at = values["send_at"]
+    starts = send_at if send_at and send_at > now else now
+    named = targets if targets is not None else dict.fromkeys(names, to["receivers"])
+    routes = [f"{name}/{index}" for name in names for index in range(len(to["groups"]))]
+    record = {
+        "_id": new_id("msg", now),
+        "tenant": tenant,
+        "mode": mode,
+        "status": "scheduled" if starts > now else "accepted",
+        "created_at": now,
+        "send_at": send_at,
+        "expires_at": starts + timedelta(seconds=values["ttl"]),
+        "to": {"receivers": to["receivers"], "groups": to["groups"], "addresses": plain},
+        "channels": names,
+        "queued": False,
+        "progress_at": now,
+        "expected": sum(len(receivers) for receivers in named.values()) + len(plain),
+        "routes": routes,
+        "routed": {},
+        "routings": 0,
+    }
+    if targets is not None:
+        record["targets"] = targets
+    kept = ("content", "overrides", "attributes", "metadata", "ttl", "priority", "collapse_key")
+    return record | {name: values[name] for name in kept}
+
+
+def _refuse_unknown(tenant: str, to: Mapping[str, Any]) -> None:
+    unknown = set(subscribers.unknown_receivers(tenant, to["receivers"])) if to["receivers"] else set()
+    absent = set(subscribers.unknown_groups(tenant, to["groups"])) if to["groups"] else set()
+    errors = [
+        FieldError(f"/to/{kind}/{index}", f"There is no {kind[:-1]} {name!r}: create it first.")
+        for kind, missing in (("receivers", unknown), ("groups", absent))
+        for index, name in enumerate(to[kind])
+        if name in missing
+    ]
+    if errors:
+        raise Invalid("unknown_target", "Some names in `to` do not exist: see errors.", errors=errors)
+
+
+def _channels(
+    tenant: str, mode: str, asked: Sequence[str] | None, to: Mapping[str, Any]
+) -> tuple[list[str], dict[str, list[str]] | None]:
+    """The message's channels; where they were left to us, also which receivers have which.
+
+    A test message needs no configuration: the sandbox takes every channel.
+    """
+    enabled = list(channels.registry()) if mode == "test" else tenants.enabled_channels(tenant)
+    plain = [item["channel"] for item in to["addresses"]]
+    off = [
+        FieldError(pointer, f"The channel {name} is not enabled for this tenant: configure it first.")
+        for pointer, name in [
+            *((f"/channels/{index}", name) for index, name in enumerate(asked or [])),
+            *((f"/to/addresses/{index}/channel", name) for index, name in enumerate(plain)),
+        ]
+        if name not in enabled
+    ]
+    if off:
+        raise Invalid("channel_not_enabled", "Some channels are not enabled: see errors.", errors=off)
+    if asked:
+        outside = [index for index, name in enumerate(plain) if name not in asked]
+        if outside:
+            pointers = [f"/to/addresses/{index}/channel" for index in outside]
+            raise Invalid("channel_not_asked", "Add the channel of this address to `channels`.", *pointers)
+        return list(asked), None
+    has = subscribers.receiver_channels(tenant, to["receivers"]) if to["receivers"] else {}
+    targets = {
+        name: [receiver for receiver in to["receivers"] if name in has.get(receiver, frozenset())] for name in enabled
+    }
+    names = [name for name in enabled if targets[name] or to["groups"] or name in plain]
+    return names, {name: targets[name] for name in names}
+
+
+def accept_batch(tenant: str, mode: str, bodies: Sequence[Mapping[str, Any]]) -> list[Accepted | Exception]:
+    """Each item on its own: what it became or why not, in order."""
+    return [_attempt(tenant, mode, dict(body)) for body in bodies]
+
+
+def _attempt(tenant: str, mode: str, body: dict[str, Any]) -> Accepted | Exception:
+    key = body.pop("idempotency_key", None)
+    if key is not None and not isinstance(key, str):
+        return Invalid("invalid_idempotency_key", "Must be a string.", "/idempotency_key")
+    try:
+        return accept(tenant, mode, body, key)
+    except (Invalid, TooLarge, KeyReused, Conflict, ValidationError, *STORE_ERRORS) as error:
+        return error

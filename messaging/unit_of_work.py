@@ -1,0 +1,115 @@
+"""Accepting a message: insert (which is also the idempotency claim), publish, mark. Nothing is lost in between:
+
+killed before the insert      nothing is known; the caller repeats
+killed before the publish     the sweeper publishes what was not marked
+killed before the mark        the sweeper publishes again; claims make the second copy harmless
+"""
+
+import atexit
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import structlog
+from pymongo.errors import DuplicateKeyError, PyMongoError
+from redis.exceptions import RedisError
+
+from messaging import payloads, routing
+from messaging.documents import Message
+from sprayer_project import amqp, metrics, redis
+from sprayer_project.mongo import DURABLE
+
+log = structlog.get_logger(__name__)
+
+SINGLE_SHARE = 300
+"""Messages a second that one tenant may put on the single lane; above, they take the bulk lane."""
+
+
+class Duplicate(Exception):
+    """Another message holds this Idempotency-Key."""
+
+
+def accept(record: dict[str, Any]) -> None:
+    """Store a message and send its jobs on their way. Raises Duplicate, pymongo errors; everything else is recoverable."""
+    try:
+        Message._get_collection().with_options(write_concern=DURABLE).insert_one(record)
+    except DuplicateKeyError as error:
+        raise Duplicate from error
+    metrics.ACCEPTED.labels(mode=record["mode"]).inc()
+    crowded = _prepare(record)
+    if record["status"] == "accepted":
+        route(record, crowded)
+
+
+def route(record: Mapping[str, Any], crowded: bool = False) -> bool:
+    """Publish a stored message's jobs; whether they are confirmed. What is not, the sweeper does again."""
+    try:
+        amqp.publish(routing.first_step(record, crowded))
+    except amqp.BrokerUnavailable as error:
+        log.warning("not routed yet", tenant=record["tenant"], message=record["_id"], error=error.detail)
+        return False
+    _marker().mark(record["_id"], routed=not record["routes"])
+    return True
+
+
+def _prepare(record: Mapping[str, Any]) -> bool:
+    """Cache the payload; whether the tenant used up its share of the single lane. Redis away: both can wait."""
+    tenant = record["tenant"]
+    share = redis.key(tenant, "share", str(int(datetime.now(UTC).timestamp())))
+    try:
+        payloads.store(payloads.of_record(record))
+        pipeline: Any = redis.client(tenant).pipeline(transaction=False)
+        count, _ = pipeline.incr(share).expire(share, 5).execute()
+    except RedisError as error:
+        log.warning("payload not cached", tenant=tenant, message=record["_id"], error=type(error).__name__)
+        return False
+    return int(count) > SINGLE_SHARE
+
+
+class _Marker(threading.Thread):
+    """Marks messages as queued, many in one write."""
+
+    def __init__(self, interval: float = 0.05):
+        super().__init__(name="queued-marker", daemon=True)
+        self._interval = interval
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._marks: dict[str, bool] = {}
+
+    def mark(self, message: str, routed: bool) -> None:
+        with self._lock:
+            self._marks[message] = routed
+        self._wake.set()
+
+    def run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            self.flush()
+            threading.Event().wait(self._interval)
+
+    def flush(self) -> None:
+        with self._lock:
+            marks, self._marks = self._marks, {}
+        try:
+            for routed, status in ((True, "routed"), (False, "routing")):
+                ids = [message for message, mark in marks.items() if mark is routed]
+                if ids:
+                    _mark(ids, status)
+        except PyMongoError as error:
+            log.warning("not marked as queued: the sweeper will", messages=len(marks), error=type(error).__name__)
+
+
+def _mark(ids: list[str], status: str) -> None:
+    changes = {"queued": True, "status": status, "progress_at": datetime.now(UTC)}
+    Message._get_collection().update_many({"_id": {"$in": ids}, "status": "accepted"}, {"$set": changes})
+
+
+@cache
+def _marker() -> _Marker:
+    marker = _Marker()
+    marker.start()
+    atexit.register(marker.flush)
+    return marker

@@ -1,0 +1,19 @@
+from django.urls import path
+
+from messaging import api, callbacks, sandbox_api
+from messaging.console_urls import console_urls
+from messaging.realtime.urls import api_urls as realtime_urls
+
+api_urls = [
+    path("messages", api.MessagesView.as_view()),
+    path("messages/batch", api.BatchView.as_view()),
+    path("messages/<str:message>", api.MessageView.as_view()),
+    path("messages/<str:message>/deliveries", api.DeliveriesView.as_view()),
+    path("messages/<str:message>/cancel", api.CancelView.as_view()),
+    path("deliveries/<str:delivery>/retry", api.RetryView.as_view()),
+    path("sandbox/<str:channel>", sandbox_api.SandboxView.as_view()),
+    *callbacks.callback_urls,
+    *realtime_urls,
+]
+
+__all__ = ["api_urls", "console_urls"]
