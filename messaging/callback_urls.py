@@ -12,7 +12,7 @@ from django.core.signing import BadSignature as SigningError
 from django.core.signing import Signer
 
 from feedback.events import DeliveryEvent
-from messaging.channels.base import BadSignature, Callback, Outgoing, Recipient
+from messaging.channels.base import BadSignature, Callback, Channel, Outgoing, Recipient
 
 # A separator that no client encodes: the provider signs the URL as it writes it.
 _signer = Signer(sep=".", salt="messaging.callback")
@@ -28,6 +28,7 @@ class Reference:
     delivery: str
     receiver: str
     address_hash: str
+    address_masked: str
     round: int
     group: str | None
 
@@ -36,7 +37,7 @@ class Reference:
         return DeliveryEvent(**asdict(self), **facts)
 
 
-def callback_url(channel: str, provider: str, message: Outgoing, recipient: Recipient) -> str:
+def callback_url(channel: Channel, provider: str, message: Outgoing, recipient: Recipient) -> str:
     reference = Reference(
         tenant=message.tenant,
         mode=message.mode,
@@ -44,11 +45,12 @@ def callback_url(channel: str, provider: str, message: Outgoing, recipient: Reci
         delivery=recipient.delivery,
         receiver=recipient.receiver,
         address_hash=recipient.address_hash,
+        address_masked=channel.mask_address(recipient.address) if recipient.address else "",
         round=recipient.round,
         group=recipient.group,
     )
     signed = _signer.sign_object(asdict(reference), compress=True)
-    path = f"/api/v1/callbacks/{message.tenant}/{channel}/{provider}"
+    path = f"/api/v1/callbacks/{message.tenant}/{channel.name}/{provider}"
     return f"{settings.PUBLIC_URL}{path}?mode={message.mode}&ref={signed}"
 
 

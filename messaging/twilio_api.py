@@ -4,7 +4,14 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from aiohttp import BasicAuth, ClientConnectorError, ClientError, ClientSession, ClientTimeout, ConnectionTimeoutError
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientSession,
+    ClientTimeout,
+    ConnectionTimeoutError,
+    encode_basic_auth,
+)
 from django.http import QueryDict
 from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
@@ -86,14 +93,10 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
         timeout: float | None = None,
         allow_redirects: bool = False,
     ) -> Response:
-        options: dict[str, Any] = {
-            "params": params,
-            "data": data,
-            "headers": headers,
-            "allow_redirects": allow_redirects,
-        }
+        headers = dict(headers or {}) | ({"Authorization": encode_basic_auth(*auth)} if auth else {})
+        options: dict[str, Any] = {"params": params, "data": data, "allow_redirects": allow_redirects}
         try:
-            async with self._session.request(method, uri, auth=BasicAuth(*auth) if auth else None, **options) as answer:
+            async with self._session.request(method, uri, headers=headers, **options) as answer:
                 _refuse_busy(answer.status, answer.headers)
                 return Response(answer.status, await answer.text(), answer.headers)
         except (ClientConnectorError, ConnectionTimeoutError) as error:

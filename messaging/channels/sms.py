@@ -123,7 +123,7 @@ class Sms(Channel):
                 body=text,
                 from_=message.overrides.get("sender") or config.get("sender") or unset,
                 messaging_service_sid=config.get("messaging_service_sid") or unset,
-                status_callback=callback_url(self.name, PROVIDER, message, recipient) + OVERRIDES,
+                status_callback=callback_url(self, PROVIDER, message, recipient) + OVERRIDES,
                 validity_period=max(1, min(MAX_VALIDITY, int(left))),
             )
         except TryLater as error:

@@ -27,6 +27,7 @@ class Sandbox:
             Surroundings(arrivals=self.arrivals, control=self.control, host=host, smtp_port=smtp_port)
         )
         self._runner: web.AppRunner | None = None
+        self._started: list[Gateway] = []
 
     @property
     def url(self) -> str:
@@ -41,13 +42,14 @@ class Sandbox:
             self.port = self._runner.addresses[0][1]
             for gateway in self.gateways.values():
                 await gateway.start()
+                self._started.append(gateway)
         except OSError:
             await self.stop()
             raise
 
     async def stop(self) -> None:
-        for gateway in self.gateways.values():
-            await gateway.stop()
+        while self._started:
+            await self._started.pop().stop()
         if self._runner:
             await self._runner.cleanup()
 

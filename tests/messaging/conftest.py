@@ -1,0 +1,41 @@
+"""The sandbox in a thread of this process, on free ports: no other server is needed."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+
+import pytest
+from pytest_django import Settings
+
+from messaging.sandbox.server import Sandbox
+from tests.environment import free_port
+
+
+@pytest.fixture
+def sandbox(settings: Settings) -> Iterator[Sandbox]:
+    """Its callbacks come after 10 ms; the settings lead to it."""
+    running: Future[tuple[Sandbox, Callable[[], object]]] = Future()
+    smtp_port = free_port()
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(running, smtp_port)), name="sandbox")
+    thread.start()
+    sandbox, stop = running.result(10)
+    sandbox.control.delay = 0.01
+    settings.SANDBOX_PORT, settings.SANDBOX_URL, settings.SANDBOX_SMTP_PORT = sandbox.port, sandbox.url, smtp_port
+    settings.WEBHOOK_ALLOW_PRIVATE = [f"127.0.0.1:{sandbox.port}", f"127.0.0.1:{smtp_port}"]
+    yield sandbox
+    stop()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+async def _serve(running: "Future[tuple[Sandbox, Callable[[], object]]]", smtp_port: int) -> None:
+    sandbox, done, loop = Sandbox("127.0.0.1", 0, smtp_port), asyncio.Event(), asyncio.get_running_loop()
+    try:
+        await sandbox.start()
+    except BaseException as error:
+        running.set_exception(error)
+        raise
+    running.set_result((sandbox, lambda: loop.call_soon_threadsafe(done.set)))
+    await done.wait()
+    await sandbox.stop()
