@@ -179,10 +179,6 @@ class RabbitMQ(Server):
         super().__init__(name, directory, ports)
         self.epmd = Epmd("epmd", self.directory / "epmd", [epmd_port])
 
-    @property
-    def node(self) -> str:
-        return f"sprayer{self.port}@localhost"
-
     def command(self) -> list[str]:
         # Debian's script on PATH changes to the rabbitmq user and its node; the one behind it runs as anybody.
         folders = ["/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin", "/usr/local/sbin", os.environ.get("PATH", "")]
@@ -218,7 +214,8 @@ class RabbitMQ(Server):
             "LANG": "C.UTF-8",
             "ERL_EPMD_PORT": str(self.epmd.port),
             "ERL_EPMD_ADDRESS": HOST,
-            "RABBITMQ_NODENAME": self.node,
+            # Its port mapper is its own, so no other node has this name; data stays valid when the ports move.
+            "RABBITMQ_NODENAME": "sprayer@localhost",
             "RABBITMQ_DIST_PORT": str(self.ports[1]),
             "RABBITMQ_MNESIA_BASE": str(self.data),
             "RABBITMQ_LOG_BASE": str(self.directory),
@@ -247,17 +244,14 @@ class RabbitMQ(Server):
         self.epmd.stop()
 
 
-def require_free(port: int, name: str) -> None:
-    """Raises StackError when something listens on the port."""
+def require_free(port: int, name: str, advice: str = "set SPRAYER_STACK_PORT to the first of ten free ports") -> None:
+    """Raises StackError with the advice when something listens on the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise StackError(
-                f"Port {port} for {name} is taken by another program: "
-                "set SPRAYER_STACK_PORT to the first of ten free ports"
-            ) from error
+            raise StackError(f"Port {port} for {name} is taken by another program: {advice}") from error
 
 
 def exchange(port: int, request: bytes) -> bytes:

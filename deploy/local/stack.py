@@ -42,6 +42,7 @@ class Stack:
     def up(self) -> None:
         """Start what is not running, all at once; when one fails, those started here end again."""
         with self._locked():
+            self._note_port()
             stopped = [server for server in self.servers if not server.process()]
             try:
                 with ThreadPoolExecutor(max_workers=len(self.servers) or 1) as pool:
@@ -68,6 +69,17 @@ class Stack:
         kinds = {"rabbitmq": self.rabbitmq, "redis": self.redis[0], "mongo": self.mongo}
         chosen = (urls for kind, urls in places.items() if kinds[kind] in self.servers)
         return {name: url for urls in chosen for name, url in urls.items()}
+
+    def _note_port(self) -> None:
+        """Raises StackError when servers of this folder run on other ports."""
+        note = self.directory / "port"
+        noted = note.read_text().strip() if note.exists() else str(self.port)
+        if noted != str(self.port) and any(server.process() for server in self.servers):
+            raise StackError(
+                f"The servers in {self.directory} run on the ports from {noted}: "
+                f"stop them first, or set SPRAYER_STACK_PORT={noted}"
+            )
+        note.write_text(f"{self.port}\n")
 
     def _stop(self, servers: Sequence[Server]) -> None:
         with ThreadPoolExecutor(max_workers=len(servers) or 1) as pool:

@@ -1,0 +1,44 @@
+# make run     everything on this machine, with a first message sent, until Ctrl-C
+# make test    every check and every test
+SHELL = /bin/sh
+PYTHON = .venv/bin/python
+PACKAGES = sprayer_project tenants subscriptions feedback messaging deploy
+PIP_COMPILE = .venv/bin/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+.PHONY: run stop setup test pytest lint format bench screenshots lock
+
+run:
+	@deploy/local/bootstrap.sh run
+	@exec $(PYTHON) -m deploy.local.run
+
+stop:
+	@test -x $(PYTHON) || { echo "sprayer: nothing was running"; exit 0; }; exec $(PYTHON) -m deploy.local.run stop
+
+setup:
+	@deploy/local/bootstrap.sh test
+
+test: setup lint pytest
+
+# ARGS narrows it: make pytest ARGS="tests/tenants -k revoked"
+pytest: setup
+	@unset DJANGO_SETTINGS_MODULE; exec $(PYTHON) -m pytest $(ARGS)
+
+lint: setup
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy $(PACKAGES)
+
+format: setup
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+bench: setup
+	@exec $(PYTHON) -m benchmarks
+
+screenshots: setup
+	@exec $(PYTHON) -m benchmarks.screenshots
+
+lock: setup
+	$(PIP_COMPILE) --output-file requirements.lock pyproject.toml
+	$(PIP_COMPILE) --extra dev -c requirements.lock --output-file requirements-dev.lock pyproject.toml
