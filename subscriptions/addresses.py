@@ -9,9 +9,12 @@ from sprayer_project.errors import Invalid
 class AddressKind(Protocol):
     """A channel's view of its addresses."""
 
-    name: str
-    needs_address: bool
-    """False where the receiver's name is enough: the receiver is reached without any address."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def needs_address(self) -> bool:
+        """False where the receiver's name is enough: the receiver is reached without any address."""
 
     def clean_address(self, value: Any) -> str:
         """The canonical text of an address. Raises ValueError with a sentence that says what to change."""

@@ -1,0 +1,172 @@
+"""The Redis index of a tenant's receivers, groups and subscriptions. scripts.py has its keys.
+
+Nothing in it is the truth: rebuild.py makes it again from the record whenever the server lost it or came back older.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sprayer_project import redis
+from subscriptions import scripts
+
+CHUNK = 500
+"""Entries in one pipeline: bounds memory and how long anyone waits for the server."""
+
+
+class NotValid(Exception):
+    """The server has no complete index of this tenant: build it first."""
+
+
+class NotBuilding(Exception):
+    """The generation that was being filled is no longer wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedAddress:
+    address: str
+    hash: str
+    retired: str | None
+    """Why it must not be used; None while it is active."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverEntry:
+    """All that the index says of a receiver, as one version of the record has it."""
+
+    name: str
+    version: int
+    deleted: bool
+    addresses: Mapping[str, tuple[IndexedAddress, ...]]
+    """channel -> addresses, active and retired"""
+    memberships: tuple[tuple[str, str], ...]
+    """(group id, channel)"""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupEntry:
+    name: str
+    version: int
+    deleted: bool
+    id: str
+    channels: tuple[str, ...] | None
+    """The only channels of the group; None for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What the index holds for one receiver on one channel."""
+
+    known: bool
+    addresses: tuple[IndexedAddress, ...]
+    subscribed: bool
+
+
+Entry = ReceiverEntry | GroupEntry
+
+
+def encoded(tenant: str, name: str) -> str:
+    """A tenant's own name as a part of a key."""
+    return redis.key(tenant, name)[len(redis.key(tenant, "")) :]
+
+
+def base(tenant: str) -> str:
+    return redis.key(tenant, "subscriptions", "")
+
+
+def marker_key(tenant: str) -> str:
+    return base(tenant) + "at"
+
+
+def building_key(tenant: str) -> str:
+    return base(tenant) + "building"
+
+
+def apply(tenant: str, entries: Sequence[Entry], generation: str = "") -> list[int]:
+    """Write entries to the valid generation and to the one being built; without either there is nothing to do.
+
+    With a generation: to that one alone; raises NotBuilding when it is not the one being built.
+    Returns for each entry the newer version that the index holds already, 0 where it now holds this one.
+    """
+    client = redis.client(tenant)
+    writers = {
+        ReceiverEntry: client.register_script(scripts.APPLY_RECEIVER),
+        GroupEntry: client.register_script(scripts.APPLY_GROUP),
+    }
+    keys, answers = [marker_key(tenant), building_key(tenant)], []
+    for start in range(0, len(entries), CHUNK):
+        with client.pipeline(transaction=False) as pipe:
+            for entry in entries[start : start + CHUNK]:
+                arguments = [base(tenant), generation, encoded(tenant, entry.name), entry.version, int(entry.deleted)]
+                writers[type(entry)](keys, arguments + _arguments(entry), client=pipe)
+            answers += pipe.execute()
+    if -1 in answers:
+        raise NotBuilding
+    return answers
+
+
+def is_valid(tenant: str) -> bool:
+    return bool(redis.client(tenant).register_script(scripts.VALID)([marker_key(tenant)], [base(tenant)]))
+
+
+def channels_of_receivers(tenant: str, names: Sequence[str]) -> list[frozenset[str] | None]:
+    """For each receiver the channels on which it has addresses, None where the index does not know it."""
+    found = _read(tenant, scripts.CHANNELS_OF_RECEIVERS, [encoded(tenant, name) for name in names])
+    return [None if channels is None else frozenset(channels) for channels in found]
+
+
+def channels_of_groups(tenant: str, names: Sequence[str], channels: Sequence[str]) -> list[frozenset[str] | None]:
+    """For each group those of these channels that have subscribers, None where the index does not know it."""
+    arguments = [str(len(channels)), *channels, *(encoded(tenant, name) for name in names)]
+    found = _read(tenant, scripts.CHANNELS_OF_GROUPS, arguments)
+    return [None if subscribed is None else frozenset(subscribed) for subscribed in found]
+
+
+async def expand(tenant: str, group: str, channel: str, after: str | None, count: int) -> list[str]:
+    """The next subscribers by name, byte by byte."""
+    smallest = "-" if after is None else f"({after}"
+    return await _aread(tenant, scripts.EXPAND, [encoded(tenant, group), channel, smallest, str(count)])
+
+
+async def resolve(tenant: str, channel: str, names: Sequence[str], group: str | None) -> list[Resolution]:
+    arguments = [channel, "" if group is None else encoded(tenant, group)]
+    for name in names:
+        arguments += [encoded(tenant, name), name]
+    found = await _aread(tenant, scripts.RESOLVE, arguments)
+    return [
+        Resolution(known == 1, _addresses(addresses) if known == 1 else (), subscribed == 1)
+        for known, addresses, subscribed in zip(found[::3], found[1::3], found[2::3], strict=True)
+    ]
+
+
+def _read(tenant: str, script: str, arguments: Sequence[str]) -> list[Any]:
+    found = redis.client(tenant).register_script(script)([marker_key(tenant)], [base(tenant), *arguments])
+    return _valid(found)
+
+
+async def _aread(tenant: str, script: str, arguments: Sequence[str]) -> list[Any]:
+    found = await redis.aclient(tenant).register_script(script)([marker_key(tenant)], [base(tenant), *arguments])
+    return _valid(found)
+
+
+def _valid(found: Any) -> list[Any]:
+    if found is None:
+        raise NotValid
+    return list(found)
+
+
+def _arguments(entry: Entry) -> list[str | int]:
+    if isinstance(entry, GroupEntry):
+        return [entry.id, "" if entry.channels is None else f",{','.join(entry.channels)},"]
+    fields = [part for channel, addresses in entry.addresses.items() for part in (channel, _text(addresses))]
+    return [entry.name, len(fields), *fields, *(f"{group}:{channel}" for group, channel in entry.memberships)]
+
+
+def _text(addresses: Sequence[IndexedAddress]) -> str:
+    rows = [[address.address, address.hash, address.retired] for address in addresses]
+    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
+
+
+def _addresses(text: str | None) -> tuple[IndexedAddress, ...]:
+    return tuple(IndexedAddress(*row) for row in json.loads(text)) if text else ()

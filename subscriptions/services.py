@@ -1,0 +1,263 @@
+"""Writes to receivers and their addresses; the names of every write of this package.
+
+All are idempotent. The record is written first and decides; the index follows at once, or when its server is back.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from bson import ObjectId
+from pymongo import InsertOne, UpdateOne
+from pymongo.errors import BulkWriteError
+
+from sprayer_project.errors import Conflict, Invalid, NotFound, SprayerError
+from subscriptions import documents, record, syncing
+from subscriptions.inputs import (
+    CleanAddress,
+    NewAddress,
+    ReceiverInput,
+    clean_addresses,
+    clean_attributes,
+    clean_locale,
+    clean_timezone,
+    named,
+)
+from subscriptions.memberships import delete_group, put_group, subscribe, subscribe_many, unsubscribe
+from subscriptions.rebuild import ensure_index, rebuild
+from subscriptions.record import AddressRow, ReceiverRow
+from subscriptions.syncing import finish_pending
+
+__all__ = [
+    "KEEP",
+    "NewAddress",
+    "ReceiverInput",
+    "delete_group",
+    "delete_receiver",
+    "ensure_index",
+    "finish_pending",
+    "patch_receiver",
+    "put_group",
+    "put_receiver",
+    "put_receivers",
+    "rebuild",
+    "retire_address",
+    "subscribe",
+    "subscribe_many",
+    "unsubscribe",
+]
+
+_TRIES = 10
+_DUPLICATE = 11000
+
+
+class Keep(Enum):
+    KEEP = "keep"
+
+
+KEEP = Keep.KEEP
+"""In a patch: leave this field as it is."""
+
+_Values = dict[str, Any]
+
+
+def put_receiver(
+    tenant: str,
+    name: str,
+    addresses: Sequence[NewAddress] = (),
+    attributes: Mapping[str, Any] | None = None,
+    locale: str | None = None,
+    timezone: str | None = None,
+) -> ReceiverRow:
+    """Make a receiver be exactly this. An address that was retired becomes active again when it is named here.
+
+    Raises Invalid with pointers.
+    """
+    (result,) = put_receivers(tenant, [ReceiverInput(name, addresses, attributes or {}, locale, timezone)])
+    if isinstance(result, SprayerError):
+        raise result
+    return result
+
+
+def put_receivers(tenant: str, items: Sequence[ReceiverInput]) -> list[ReceiverRow | SprayerError]:
+    """put_receiver for many: a row or what is wrong with the item, in their order."""
+    wanted: dict[str, tuple[_Values, list[CleanAddress]]] = {}
+    results: list[ReceiverRow | SprayerError | str] = []
+    for item in items:
+        try:
+            name = named(item.name, "/receiver")
+            if name in wanted:
+                raise Invalid("duplicate_receiver", "This receiver is in the batch already.", "/receiver")
+            wanted[name] = _cleaned(tenant, item)
+            results.append(name)
+        except SprayerError as error:
+            results.append(error)
+    rows = _write(tenant, wanted)
+    syncing.attempt(
+        tenant, lambda: syncing.sync_receivers(tenant, [row.id for row in rows.values() if row.index_pending])
+    )
+    return [rows[result] if isinstance(result, str) else result for result in results]
+
+
+def patch_receiver(
+    tenant: str,
+    name: str,
+    addresses: Sequence[NewAddress] | Keep = KEEP,
+    attributes: Mapping[str, Any] | Keep = KEEP,
+    locale: str | None | Keep = KEEP,
+    timezone: str | None | Keep = KEEP,
+) -> ReceiverRow:
+    """Change what is given (JSON Merge Patch, RFC 7396): addresses are replaced, attributes merged, None removes.
+
+    Raises NotFound, Invalid, and Conflict when others keep changing the receiver meanwhile.
+    """
+    for _ in range(_TRIES):
+        row = _receiver(tenant, name)
+        values: _Values = {"updated_at": _now()}
+        if not isinstance(addresses, Keep):
+            values["addresses"] = _merged(row, clean_addresses(tenant, addresses))
+        if not isinstance(attributes, Keep):
+            merged = {**row.attributes, **attributes}
+            values["attributes"] = clean_attributes({key: value for key, value in merged.items() if value is not None})
+        if not isinstance(locale, Keep):
+            values["locale"] = clean_locale(locale)
+        if not isinstance(timezone, Keep):
+            values["timezone"] = clean_timezone(timezone)
+        if _replace(tenant, row, values):
+            return _receiver(tenant, name)
+    raise Conflict("busy", "The receiver is being changed by others: repeat the request.", retry_after=1)
+
+
+def delete_receiver(tenant: str, name: str) -> None:
+    """Remove a receiver with its addresses and subscriptions; nothing happens when there is none."""
+    change = {"$set": {"deleted": True, "index_pending": True}, "$inc": {"version": 1}}
+    found = documents.receivers().find_one_and_update(record.live(tenant, name=name), change, {"_id": 1})
+    if found:
+        documents.subscriptions().delete_many({"receiver_id": found["_id"]})
+        _sync(tenant, found["_id"])
+
+
+def retire_address(tenant: str, channel: str, address_hash: str, reason: str, at: datetime) -> None:
+    """The provider called an address dead at that time: no receiver of the tenant is reached there any more.
+
+    Repeating it is harmless, also after the tenant has put the address again later than `at`.
+    """
+    match = {"channel": channel, "hash": address_hash, "status": "active", "active_at": {"$lte": at}}
+    query = record.live(tenant, addresses={"$elemMatch": match})
+    for _ in range(_TRIES):
+        rows = record.find_receivers(query)
+        for row in rows:
+            retired = [
+                _address_values(address)
+                | (
+                    {"status": "retired", "reason": reason, "retired_at": at}
+                    if (address.channel, address.hash, address.status) == (channel, address_hash, "active")
+                    else {}
+                )
+                for address in row.addresses
+            ]
+            _replace(tenant, row, {"addresses": retired, "updated_at": _now()})
+        if not rows:
+            return
+    raise Conflict("busy", "The address is being changed by others: repeat the retirement.", retry_after=1)
+
+
+def _cleaned(tenant: str, item: ReceiverInput) -> tuple[_Values, list[CleanAddress]]:
+    values = {
+        "attributes": clean_attributes(item.attributes),
+        "locale": clean_locale(item.locale),
+        "timezone": clean_timezone(item.timezone),
+    }
+    return values, clean_addresses(tenant, item.addresses)
+
+
+def _write(tenant: str, wanted: Mapping[str, tuple[_Values, list[CleanAddress]]]) -> dict[str, ReceiverRow]:
+    """Insert or change these receivers; whoever was deleted or inserted by others meanwhile is tried again."""
+    todo = set(wanted)
+    for _ in range(_TRIES):
+        if not todo:
+            break
+        before = _rows(tenant, todo)
+        operations = {name: _operation(tenant, name, before.get(name), *wanted[name]) for name in sorted(todo)}
+        taken = _bulk({name: operation for name, operation in operations.items() if operation})
+        todo = taken | (todo - set(_rows(tenant, todo)))
+    if todo:
+        raise Conflict("busy", "The receivers are being changed by others: repeat the request.", retry_after=1)
+    return _rows(tenant, wanted)
+
+
+def _operation(
+    tenant: str, name: str, row: ReceiverRow | None, values: _Values, addresses: list[CleanAddress]
+) -> InsertOne[dict[str, Any]] | UpdateOne | None:
+    now = _now()
+    values = values | {"addresses": _merged(row, addresses)}
+    if row is None:
+        first = {"version": time.time_ns() // 1_000_000, "index_pending": True, "created_at": now, "updated_at": now}
+        return InsertOne(record.live(tenant, name=name) | values | first)
+    old = {"attributes": row.attributes, "locale": row.locale, "timezone": row.timezone}
+    if old | {"addresses": [_address_values(address) for address in row.addresses]} == values:
+        return None
+    change = {"$set": values | {"updated_at": now, "index_pending": True}, "$inc": {"version": 1}}
+    return UpdateOne({"_id": row.id, "deleted": False}, change)
+
+
+def _bulk(operations: Mapping[str, InsertOne[dict[str, Any]] | UpdateOne]) -> set[str]:
+    """Returns the names that somebody else inserted at the same moment."""
+    if not operations:
+        return set()
+    try:
+        documents.receivers().bulk_write(list(operations.values()), ordered=False)
+    except BulkWriteError as error:
+        problems = error.details["writeErrors"] if error.details else []
+        if not problems or any(problem["code"] != _DUPLICATE for problem in problems):
+            raise
+        return {list(operations)[problem["index"]] for problem in problems}
+    return set()
+
+
+def _replace(tenant: str, row: ReceiverRow, values: _Values) -> bool:
+    """Change a receiver unless somebody else was faster."""
+    change = {"$set": values | {"index_pending": True}, "$inc": {"version": 1}}
+    query = {"_id": row.id, "version": row.version, "deleted": False}
+    if not documents.receivers().update_one(query, change).matched_count:
+        return False
+    _sync(tenant, row.id)
+    return True
+
+
+def _sync(tenant: str, identifier: ObjectId) -> None:
+    syncing.attempt(tenant, lambda: syncing.sync_receivers(tenant, [identifier]))
+
+
+def _merged(row: ReceiverRow | None, addresses: Sequence[CleanAddress]) -> list[_Values]:
+    known = {address.hash: address for address in row.addresses} if row else {}
+    now, merged = _now(), []
+    for address in addresses:
+        old = known.get(address.hash)
+        values = {"channel": address.channel, "address": address.address, "hash": address.hash, "status": "active"}
+        active_at = old.active_at if old and old.status == "active" else now
+        merged.append(values | {"created_at": old.created_at if old else now, "active_at": active_at})
+    return merged
+
+
+def _address_values(address: AddressRow) -> _Values:
+    names = ("channel", "address", "hash", "status", "created_at", "active_at", "reason", "retired_at")
+    return {name: value for name in names if (value := getattr(address, name)) is not None}
+
+
+def _rows(tenant: str, names: Mapping[str, Any] | set[str]) -> dict[str, ReceiverRow]:
+    return {row.name: row for row in record.find_receivers(record.live(tenant, name={"$in": list(names)}))}
+
+
+def _receiver(tenant: str, name: str) -> ReceiverRow:
+    for row in record.find_receivers(record.live(tenant, name=name), 1):
+        return row
+    raise NotFound("not_found", "There is no such receiver.")
+
+
+def _now() -> datetime:
+    """With the milliseconds that the record keeps."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
