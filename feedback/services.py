@@ -13,7 +13,7 @@ from pymongo.errors import BulkWriteError
 from feedback import parking, selectors, updates
 from feedback.documents import Collection
 from feedback.events import OPEN, DeliveryEvent, Status
-from feedback.selectors import DeliveryRow
+from feedback.selectors import DeliveryRow, Totals
 from sprayer_project import amqp
 from sprayer_project.errors import Conflict, NotFound
 
@@ -120,18 +120,17 @@ def drop_dead(tenant: str, mode: str, delivery_id: str) -> None:
     selectors.rows().update_one({"_id": row.id, "state.dead": listed}, {"$set": {"state.dead": updates.DROPPED}})
 
 
-def roll_up(limit: int) -> int:
-    """Count messages whose totals are stale and store the result; returns how many. Safe to run twice at once."""
+def roll_up(limit: int) -> dict[str, Totals]:
+    """Count messages whose totals are stale and store the result; returns it by message. Safe to run twice at once."""
     now = datetime.now(UTC)
     query = {"stale": True, "next_at": {"$not": {"$gt": now}}}
     stale = list(selectors.summaries().find(query, {"tenant": 1, "version": 1}).limit(limit))
-    for found in stale:
-        store_totals(found["_id"], found["tenant"], found["version"])
-    return len(stale)
+    counted = {found["_id"]: store_totals(found["_id"], found["tenant"], found["version"]) for found in stale}
+    return {message: totals for message, totals in counted.items() if totals is not None}
 
 
-def store_totals(message: str, tenant: str, version: int) -> bool:
-    """Count and store as of this version, unless a later one is stored. Stays stale when events came meanwhile."""
+def store_totals(message: str, tenant: str, version: int) -> Totals | None:
+    """Count and store as of this version; None when a later one is stored. Stays stale when events came meanwhile."""
     counted = selectors.count(tenant, message)
     took = datetime.now(UTC) - counted.as_of
     stored = selectors.summaries().update_one(
@@ -148,7 +147,7 @@ def store_totals(message: str, tenant: str, version: int) -> bool:
     selectors.summaries().update_one(
         {"_id": message, "version": version, "stored_version": version}, {"$unset": {"stale": ""}}
     )
-    return bool(stored.modified_count)
+    return counted if stored.modified_count else None
 
 
 def _row(tenant: str, mode: str, delivery_id: str) -> DeliveryRow:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from django.utils.dateparse import parse_datetime
 from drf_spectacular.types import OpenApiTypes
@@ -37,9 +37,9 @@ class MessagesView(ApiView):
         responses={202: serializers.AcceptedSerializer},
     )
     def post(self, request: Request) -> Response:
-        caller = request.auth
+        caller = self.caller
         key = request.headers.get("Idempotency-Key")
-        accepted = services.accept(caller.tenant, caller.mode, request.data, key)
+        accepted = services.accept(caller.tenant, caller.mode, cast(dict[str, Any], request.data), key)
         headers = {"Location": f"/api/v1/messages/{accepted.id}"}
         if accepted.replayed:
             headers["Idempotency-Replayed"] = "true"
@@ -52,7 +52,7 @@ class MessagesView(ApiView):
         responses={200: OpenApiTypes.OBJECT},
     )
     def get(self, request: Request) -> Response:
-        caller, asked = request.auth, request.query_params
+        caller, asked = self.caller, request.query_params
         page = selectors.messages(
             caller.tenant,
             caller.mode,
@@ -80,7 +80,8 @@ class BatchView(ApiView):
     def post(self, request: Request) -> Response:
         batch = serializers.BatchSerializer(data=request.data)
         batch.is_valid(raise_exception=True)
-        results = services.accept_batch(request.auth.tenant, request.auth.mode, batch.validated_data["messages"])
+        caller = self.caller
+        results = services.accept_batch(caller.tenant, caller.mode, batch.validated_data["messages"])
         return Response({"data": [_result(result) for result in results]})
 
 
@@ -93,7 +94,8 @@ class MessageView(ApiView):
         responses={200: serializers.MessageBodySerializer},
     )
     def get(self, request: Request, message: str) -> Response:
-        return Response(body_of(selectors.message(request.auth.tenant, request.auth.mode, message)))
+        caller = self.caller
+        return Response(body_of(selectors.message(caller.tenant, caller.mode, message)))
 
 
 class DeliveriesView(ApiView):
@@ -106,7 +108,7 @@ class DeliveriesView(ApiView):
         responses={200: OpenApiTypes.OBJECT},
     )
     def get(self, request: Request, message: str) -> Response:
-        caller, asked = request.auth, request.query_params
+        caller, asked = self.caller, request.query_params
         selectors.require(caller.tenant, caller.mode, message)
         page = feedback.deliveries(
             caller.tenant,
@@ -131,7 +133,7 @@ class CancelView(ApiView):
         responses={200: serializers.MessageBodySerializer},
     )
     def post(self, request: Request, message: str) -> Response:
-        caller = request.auth
+        caller = self.caller
         services.cancel(caller.tenant, caller.mode, message)
         return Response(body_of(selectors.message(caller.tenant, caller.mode, message)))
 
@@ -146,7 +148,7 @@ class RetryView(ApiView):
         responses={202: OpenApiTypes.OBJECT},
     )
     def post(self, request: Request, delivery: str) -> Response:
-        caller = request.auth
+        caller = self.caller
         services.retry_delivery(caller.tenant, caller.mode, delivery)
         return Response(row_body(feedback.delivery(caller.tenant, caller.mode, delivery).row), status=202)
 

@@ -210,7 +210,7 @@ class Dispatcher:
             return DeliveryError("internal_error", detail=type(error).__name__, unknown=True)
         finally:
             age = (datetime.now(UTC) - context.payload.created).total_seconds()
-            metrics.DISPATCH_LATENCY.labels(channel=self._channel.name).observe(age)
+            metrics.DISPATCH_SECONDS.labels(channel=self._channel.name).observe(age)
         return None
 
     async def _retire(self, context: Context, recipient: Recipient, outcome: Outcome) -> None:

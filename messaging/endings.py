@@ -10,7 +10,7 @@ from feedback.selectors import DeliveryRow
 
 
 def end(rows: Sequence[DeliveryRow], status: Status, reason: str) -> None:
-    """Report that these deliveries reached a status without an attempt. Repeats are one event. Raises BrokerUnavailable."""
+    """Report that these reached a status without an attempt; repeats are one event. Raises BrokerUnavailable."""
     feedback.report([_event(row, status, reason) for row in rows])
 
 

@@ -13,7 +13,7 @@ class BadJob(SprayerError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """To whom: a receiver by name, or `addr:<hash>` for a plain address; address_hash narrows a retry to one address."""
+    """To whom: a receiver by name, or `addr:<hash>` for a plain address; address_hash narrows it to one address."""
 
     receiver: str
     address_hash: str | None = None

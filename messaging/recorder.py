@@ -1,4 +1,4 @@
-"""Recording outcomes as they come, many in one round trip: first the claim's mark, which carries the event, then the event.
+"""Recording outcomes as they come, many in one round trip: the claim's mark, which carries the event, then the event.
 
 A process that is killed in between leaves a mark with the event in it; whoever gets the job again publishes it.
 """
@@ -46,7 +46,7 @@ class Recorder:
         self._task = asyncio.create_task(self._run())
 
     def record(self, entry: Entry) -> "asyncio.Future[None]":
-        """Done when the entry is safe. While a store is away it waits; stopped meanwhile, it raises the store's error."""
+        """Done when the entry is safe; waits while a store is away; stopped meanwhile, it raises the store's error."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait((entry, future))
         return future

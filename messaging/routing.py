@@ -24,7 +24,7 @@ def first_step(record: Mapping[str, Any], crowded: bool = False) -> list[amqp.Pu
     """A message's jobs: one Deliver a chunk of named targets, one Expand a group, for every channel."""
     publications = []
     for channel in record["channels"]:
-        common = {"tenant": record["tenant"], "message": record["_id"], "mode": record["mode"], "channel": channel}
+        common = _common(record, channel)
         targets = _named_targets(record, channel)
         for start in range(0, len(targets), settings.PAGE_SIZE):
             chunk = tuple(targets[start : start + settings.PAGE_SIZE])
@@ -32,7 +32,7 @@ def first_step(record: Mapping[str, Any], crowded: bool = False) -> list[amqp.Pu
             publications.append(publication(Deliver(targets=chunk, **common), lane))
     for name in record["routes"]:
         channel, _, index = name.partition("/")
-        common = {"tenant": record["tenant"], "message": record["_id"], "mode": record["mode"], "channel": channel}
+        common = _common(record, channel)
         publications.append(publication(Expand(group=record["to"]["groups"][int(index)], **common), "bulk"))
     return publications
 
@@ -47,7 +47,7 @@ async def expand(job: Expand, payload: Payload) -> None:
         await worker.in_thread(_ended, job, job.count)
         return
     names, cursor = await subscribers.expand_page(job.tenant, job.group, job.channel, job.cursor, settings.PAGE_SIZE)
-    common = {"tenant": job.tenant, "message": job.message, "mode": job.mode, "channel": job.channel}
+    common: dict[str, Any] = {name: getattr(job, name) for name in ("tenant", "message", "mode", "channel")}
     count = job.count + len(names)
     following = []
     if names:
@@ -69,6 +69,10 @@ def targets_of(record: Mapping[str, Any], channel: str) -> list[str]:
     if record.get("targets"):
         return list(record["targets"].get(channel, []))
     return list(record["to"]["receivers"])
+
+
+def _common(record: Mapping[str, Any], channel: str) -> dict[str, Any]:
+    return {"tenant": record["tenant"], "message": record["_id"], "mode": record["mode"], "channel": channel}
 
 
 def _named_targets(record: Mapping[str, Any], channel: str) -> list[Target]:

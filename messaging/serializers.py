@@ -64,7 +64,7 @@ class ContentSerializer(StrictSerializer):
     type = StrictCharField(max_length=100, required=False)
     title = StrictCharField(max_length=1_000, required=False, allow_blank=True)
     body = StrictCharField(required=False, allow_blank=True, trim_whitespace=False)
-    data = serializers.JSONField(required=False, allow_null=True)
+    data = serializers.JSONField(required=False, allow_null=True)  # type: ignore[assignment]
 
 
 class OverridesField(serializers.DictField):
@@ -72,7 +72,8 @@ class OverridesField(serializers.DictField):
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         values = super().to_internal_value(data)
-        cleaned, errors = {}, {}
+        cleaned: dict[str, Any] = {}
+        errors: dict[str, Any] = {}
         for name, value in values.items():
             known = channels.registry().get(name)
             if known is None:
@@ -131,14 +132,13 @@ class MessageSerializer(StrictSerializer):
     exclude_connection = StrictCharField(max_length=100, required=False, default=None, allow_null=True)
 
     def validate_channels(self, names: list[str]) -> list[str]:
-        errors = [
-            f"{name!r} is not a channel: use one of {', '.join(channels.registry())}."
+        errors = {
+            str(index): [f"{name!r} is not a channel: use one of {', '.join(channels.registry())}."]
+            for index, name in enumerate(names)
             if name not in channels.registry()
-            else ""
-            for name in names
-        ]
-        if any(errors):
-            raise serializers.ValidationError({str(index): [error] for index, error in enumerate(errors) if error})
+        }
+        if errors:
+            raise serializers.ValidationError(errors)
         return list(dict.fromkeys(names))
 
     def validate_send_at(self, at: datetime | None) -> datetime | None:
@@ -154,10 +154,6 @@ class AcceptedSerializer(serializers.Serializer[Any]):
     status = serializers.CharField()
     channels = serializers.ListField(child=serializers.CharField())
     created_at = serializers.DateTimeField()
-
-
-class BatchItemSerializer(MessageSerializer):
-    idempotency_key = StrictCharField(max_length=255, required=False, default=None, allow_null=True)
 
 
 class BatchSerializer(StrictSerializer):

@@ -47,7 +47,7 @@ class Accepted:
 
 
 def accept(tenant: str, mode: str, body: Mapping[str, Any], idempotency_key: str | None = None) -> Accepted:
-    """Take responsibility for a message. Raises Invalid, TooLarge, KeyReused and pymongo errors; then nothing is stored."""
+    """Take responsibility for a message. Raises Invalid, TooLarge, KeyReused, pymongo errors: nothing is stored."""
     raw = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass")
     if len(raw) > MAX_MESSAGE:
         raise TooLarge("message_too_large", f"A message may have {MAX_MESSAGE} bytes; this one has {len(raw)}.")
@@ -106,7 +106,7 @@ def retry_delivery(tenant: str, mode: str, identifier: str) -> None:
     found = states(tenant, [identifier]).get(identifier)
     if found is not None and found.expires_at is not None and found.expires_at <= now:
         raise Conflict("expired", "The message's time to live is over: send it again as a new message.")
-    row = feedback.open_round(tenant, identifier, now, mode=mode)
+    row = feedback.open_round(tenant, mode, identifier, now)
     amqp.publish([next_attempt(row, 1)])
 
 

@@ -1,4 +1,4 @@
-"""What a crash, a store's absence or the clock left to do. Every action may be repeated and may run in two processes."""
+"""What a crash, a store's absence or the clock left to do. Every action may be repeated and run in two processes."""
 
 import json
 from collections.abc import Callable
@@ -94,14 +94,9 @@ def release_deferred() -> int:
 def roll_up() -> int:
     """Totals that events made stale, and the messages that they settle."""
     counted = feedback.roll_up(_LIMIT)
-    query = {"_id": {"$in": [message for message, _ in counted]}, "status": "routed"}
-    fields = {"status": 1, "expected": 1, "routed": 1}
-    by_id = dict(counted)
-    settled = [
-        record["_id"]
-        for record in _messages().find(query, fields)
-        if selectors.is_settled(record, by_id[record["_id"]])
-    ]
+    query = {"_id": {"$in": list(counted)}, "status": "routed"}
+    routed = _messages().find(query, {"status": 1, "expected": 1, "routed": 1})
+    settled = [record["_id"] for record in routed if selectors.is_settled(record, counted[record["_id"]])]
     if settled:
         _messages().update_many({"_id": {"$in": settled}, "status": "routed"}, {"$set": {"status": "settled"}})
     return len(counted)
@@ -110,7 +105,8 @@ def roll_up() -> int:
 def forget_keys() -> int:
     """Idempotency keys older than a day."""
     late = {"key_expires_at": {"$lte": datetime.now(UTC)}}
-    return _messages().update_many(late, {"$unset": {"idempotency_key": "", "key_expires_at": ""}}).modified_count
+    unset = {"idempotency_key": "", "key_expires_at": ""}
+    return int(_messages().update_many(late, {"$unset": unset}).modified_count)
 
 
 def finish_index() -> int:

@@ -32,7 +32,7 @@ class Duplicate(Exception):
 
 
 def accept(record: dict[str, Any]) -> None:
-    """Store a message and send its jobs on their way. Raises Duplicate, pymongo errors; everything else is recoverable."""
+    """Store a message and send its jobs on their way. Raises Duplicate, pymongo errors; the rest is recoverable."""
     try:
         Message._get_collection().with_options(write_concern=DURABLE).insert_one(record)
     except DuplicateKeyError as error:

@@ -45,7 +45,9 @@ def url(name: str, default: str, schemes: tuple[str, ...]) -> str:
     value = text(name, default)
     for part in value.split(","):
         if part.strip().split("://")[0] not in schemes:
-            raise ImproperlyConfigured(f"{name}: {part.split('://')[0]!r} is not one of the schemes {', '.join(schemes)}")
+            raise ImproperlyConfigured(
+                f"{name}: {part.split('://')[0]!r} is not one of the schemes {', '.join(schemes)}"
+            )
     return value
 
 

@@ -20,7 +20,11 @@ _PROCESSORS: list[Any] = [
 def configuration(level: str, json: bool) -> dict[str, Any]:
     """Django's LOGGING. Configures structlog as a side effect, once, when the settings are read."""
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *_PROCESSORS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_PROCESSORS,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,

@@ -51,7 +51,9 @@ REDIS_URLS = [
     part.strip()
     for part in env.url("SPRAYER_REDIS_URLS", f"redis://127.0.0.1:{STACK_PORT + 2}/0", _REDIS_SCHEMES).split(",")
 ]
-MONGODB_URL = env.url("SPRAYER_MONGODB_URL", f"mongodb://127.0.0.1:{STACK_PORT + 4}/sprayer", ("mongodb", "mongodb+srv"))
+MONGODB_URL = env.url(
+    "SPRAYER_MONGODB_URL", f"mongodb://127.0.0.1:{STACK_PORT + 4}/sprayer", ("mongodb", "mongodb+srv")
+)
 CACHE_URL = env.url("SPRAYER_CACHE_URL", f"redis://127.0.0.1:{STACK_PORT + 2}/1", ("redis", "rediss"))
 CACHES = {
     "default": {
@@ -83,6 +85,11 @@ PREFETCH = env.integer("SPRAYER_PREFETCH", 100, 1)
 FEEDER_BATCH = env.integer("SPRAYER_FEEDER_BATCH", 1000, 1)
 FEEDER_LINGER = env.number("SPRAYER_FEEDER_LINGER", 0.2, 0)
 RATE_LIMIT = env.text("SPRAYER_RATE_LIMIT", "6000/minute")
+INBOX_LENGTH = env.integer("SPRAYER_INBOX_LENGTH", 1000, 1)
+INBOX_AGE = env.number("SPRAYER_INBOX_AGE", 604_800, 1)
+REALTIME_WINDOW = env.integer("SPRAYER_REALTIME_WINDOW", 1_048_576, 1)
+REALTIME_SLOW = env.number("SPRAYER_REALTIME_SLOW", 10, 0.1)
+REALTIME_CHECK = env.number("SPRAYER_REALTIME_CHECK", 20, 0.1)
 
 if SWEEP_AGE <= PUBLISH_TIMEOUT:
     raise ImproperlyConfigured("SPRAYER_SWEEP_AGE must exceed SPRAYER_PUBLISH_TIMEOUT: a publish may be under way")

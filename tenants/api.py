@@ -1,6 +1,6 @@
 """The base of every REST view: key, scope, rate limit, size limit."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework.request import Request
@@ -55,6 +55,11 @@ class ApiView(APIView):
         return answer
 
     quota: limiter.Quota | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """The key behind the request, once it is authenticated."""
+        return cast(Caller, self.request.auth)
 
     def _limit(self, request: Request) -> None:
         if not isinstance(request.auth, Caller):
