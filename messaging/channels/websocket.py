@@ -1,0 +1,41 @@
+"""WebSocket: messages wait in the receiver's inbox, from which realtime connections take them.
+
+Long poll and server-sent events read the same inbox. An acknowledgement by the client is the evidence for delivered.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+from feedback.events import Status
+from messaging import inbox, inbox_restore
+from messaging.channels.base import Channel, Outcome, Outgoing, Recipient
+from messaging.realtime import frames
+
+
+class WebSocket(Channel):
+    label = "WebSocket"
+    settles_at = Status.DELIVERED
+    needs_address = False
+    sent_waits: ClassVar[bool] = True
+
+    def clean_address(self, value: Any) -> str:
+        if value not in (None, ""):
+            raise ValueError("This channel needs no address: leave it out, the receiver's name is enough.")
+        return ""
+
+    def mask_address(self, address: str) -> str:
+        return ""
+
+    async def send(
+        self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
+    ) -> AsyncIterator[Outcome]:
+        """One round trip for all recipients. sent means that it waits in the inbox. Raises the stores' errors."""
+        append = partial(inbox.append, message, recipients, frames.message_body(message))
+        for place in await inbox_restore.whole(append):
+            yield Outcome(
+                delivery=place.delivery,
+                status=Status.SENT,
+                provider="inbox",
+                detail={"epoch": place.epoch, "offset": str(place.offset), "run_id": place.run_id},
+            )

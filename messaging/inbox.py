@@ -1,0 +1,225 @@
+"""Inboxes: one short Redis stream a receiver, read by realtime connections from positions of their own.
+
+An inbox is four keys in one slot: the stream (offsets are its ids' second halves, "0-<offset>", growing by one), a hash
+with epoch, run_id, floor, acknowledged and last offset, a hash of the delivery rounds that it holds, and the processes
+that hold connections of its receiver. The first three are made and deleted together, so that an offset is never issued
+twice under one epoch. A message's payload is stored once and outlives every entry that refers to it.
+
+An inbox that is missing, or that another run_id of Redis made (it was restarted, or came back older), counts as lost:
+calls raise Lost until messaging.inbox_restore has put back what the record says is waiting, under a new epoch.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha1
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from redis.exceptions import NoScriptError
+
+from messaging.channels.base import Outgoing, Recipient
+from sprayer_project import redis
+
+CHANNEL = "websocket"
+"""The channel whose deliveries wait in inboxes."""
+WAKE = "sprayer:wake:"
+"""Prefix of the pub/sub channel of one process: {"tenant": ..., "receivers": [...]}."""
+LEASE = 60.0
+"""Seconds for which a process holds a receiver without renewing it."""
+_DAY = 86_400_000
+
+
+class Lost(Exception):
+    """These receivers' inboxes are not there, or of another server: restore them first. Nothing was done."""
+
+    def __init__(self, tenant: str, receivers: Sequence[str], run_id: str):
+        super().__init__(f"{len(receivers)} inboxes of {tenant} are lost")
+        self.tenant, self.receivers, self.run_id = tenant, tuple(dict.fromkeys(receivers)), run_id
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where a recipient's message stands."""
+
+    delivery: str
+    offset: int
+    epoch: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One waiting message."""
+
+    offset: int
+    message: str
+    delivery: str
+    round: int
+    mode: str
+    group: str | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """An inbox as one read found it. floor: the last offset that left it, acked: the default start, both 0 at first."""
+
+    epoch: str
+    floor: int
+    acked: int
+    last: int
+    upto: int
+    """The last offset that this read looked at: read on after it. Expired entries are looked at and left out."""
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """A receiver has everything up to this offset."""
+
+    receiver: str
+    epoch: str
+    offset: int
+
+
+async def append(
+    message: Outgoing, recipients: Sequence[Recipient], frame: str, *, restoring: bool = False
+) -> list[Appended]:
+    """Append a message to its recipients' inboxes and wake their holders, in one round trip. Raises Lost.
+
+    Idempotent by delivery and round. frame is the JSON object that realtime clients get, without its offset.
+    """
+    now = _now()
+    expires = min(_milliseconds(message.expires_at), now + int(settings.INBOX_AGE * 1000))
+    streams = [stream_key(message.tenant, recipient.receiver) for recipient in recipients]
+    keys = [_payload_key(message.tenant, message.id), *streams]
+    metadata = json.dumps(dict(message.metadata), separators=(",", ":"))
+    arguments: list[Any] = [int(restoring), now, _new_epoch(), settings.INBOX_LENGTH, expires, expires + _DAY]
+    arguments += [message.id, message.mode, frame, metadata, expires + _DAY, WAKE, message.tenant]
+    for recipient in recipients:
+        arguments += [recipient.receiver, recipient.delivery, recipient.round, recipient.group or ""]
+    run_id, lost, *answer = await _run(message.tenant, "inbox_append", keys, arguments)
+    if lost:
+        raise Lost(message.tenant, lost, run_id)
+    (places,) = answer
+    return [
+        Appended(recipient.delivery, int(offset), epoch, run_id)
+        for recipient, offset, epoch in zip(recipients, places[::2], places[1::2], strict=True)
+    ]
+
+
+async def read(tenant: str, positions: Sequence[tuple[str, int]], count: int) -> list[View]:
+    """The inboxes of receivers, each after an offset, `count` entries at most each (0: none). Raises Lost."""
+    keys = [stream_key(tenant, receiver) for receiver, _ in positions]
+    arguments = [_now(), count, *(value for position in positions for value in position)]
+    run_id, lost, views = await _run(tenant, "inbox_read", keys, arguments)
+    if lost:
+        raise Lost(tenant, lost, run_id)
+    return [
+        View(epoch, int(floor), int(acked), int(last), int(upto), tuple(_entry(*raw) for raw in entries))
+        for epoch, floor, acked, last, upto, entries in views
+    ]
+
+
+async def frames(tenant: str, messages: Sequence[str]) -> dict[str, str]:
+    """The frames of messages; those that are gone are missing."""
+    return {message: frame for message, frame in (await _payloads(tenant, messages, "frame")).items() if frame}
+
+
+async def metadata(tenant: str, messages: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The metadata of messages; empty for those whose payload is gone."""
+    found = await _payloads(tenant, messages, "metadata")
+    return {message: json.loads(text) if text else {} for message, text in found.items()}
+
+
+async def newly_acknowledged(tenant: str, acks: Sequence[Ack]) -> list[list[Entry]]:
+    """Which entries each ack would acknowledge for the first time; none where its epoch is over."""
+    answers = await _run(tenant, "inbox_ack", *_ack_arguments(tenant, "peek", acks))
+    return [[_entry(*raw) for raw in answer or ()] for answer in answers]
+
+
+async def acknowledge(tenant: str, acks: Sequence[Ack]) -> None:
+    """Move the receivers' default starts, never backwards; nothing is deleted. Acks of an old epoch are void."""
+    await _run(tenant, "inbox_ack", *_ack_arguments(tenant, "move", acks))
+
+
+async def hold(tenant: str, receivers: Sequence[str], process: str) -> list[tuple[str, int]]:
+    """Register or renew a process as holder of connections; answers (epoch, last offset), ("", 0) for a lost inbox."""
+    now = _now()
+    keys = [stream_key(tenant, receiver) for receiver in receivers]
+    arguments = [process, now, now + int(LEASE * 1000), _keep_until(now)]
+    return [(epoch, int(last)) for epoch, last in await _run(tenant, "inbox_hold", keys, arguments)]
+
+
+async def release(tenant: str, receiver: str, process: str) -> None:
+    """The process holds no connection of the receiver any more."""
+    await redis.aclient(tenant).zrem(f"{stream_key(tenant, receiver)}:holders", process)
+
+
+async def open_restored(lost: Lost) -> bool:
+    """What the record knew is back: the lost inboxes are whole. False where Redis was lost once more meanwhile."""
+    keys = [stream_key(lost.tenant, receiver) for receiver in lost.receivers]
+    return bool(await _run(lost.tenant, "inbox_open", keys, [_new_epoch(), _keep_until(_now()), lost.run_id]))
+
+
+def stream_key(tenant: str, receiver: str) -> str:
+    return redis.key(tenant, "inbox", receiver)
+
+
+def _payload_key(tenant: str, message: str) -> str:
+    return redis.key(tenant, "payload", message)
+
+
+def _new_epoch() -> str:
+    return secrets.token_hex(8)
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _keep_until(now: int) -> int:
+    return now + int(settings.INBOX_AGE * 1000) + _DAY
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
+def _entry(offset: str, fields: list[str]) -> Entry:
+    named = dict(zip(fields[::2], fields[1::2], strict=True))
+    expires_at = datetime.fromtimestamp(int(named["x"]) / 1000, UTC)
+    return Entry(int(offset), named["m"], named["d"], int(named["r"]), named["t"], named["g"] or None, expires_at)
+
+
+def _ack_arguments(tenant: str, action: str, acks: Sequence[Ack]) -> tuple[list[str], list[Any]]:
+    keys = [stream_key(tenant, ack.receiver) for ack in acks]
+    return keys, [action, *(value for ack in acks for value in (ack.epoch, ack.offset))]
+
+
+async def _payloads(tenant: str, messages: Sequence[str], field: str) -> dict[str, str | None]:
+    async with redis.aclient(tenant).pipeline(transaction=False) as pipeline:
+        for message in messages:
+            pipeline.hget(_payload_key(tenant, message), field)
+        return dict(zip(messages, await pipeline.execute(), strict=True))
+
+
+@cache
+def _script(name: str) -> tuple[str, str]:
+    text = (Path(__file__).parent / "lua" / f"{name}.lua").read_text()
+    return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+async def _run(tenant: str, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    text, digest = _script(name)
+    client: Any = redis.aclient(tenant)
+    try:
+        return await client.evalsha(digest, len(keys), *keys, *arguments)
+    except NoScriptError:
+        return await client.eval(text, len(keys), *keys, *arguments)

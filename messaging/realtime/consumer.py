@@ -1,0 +1,196 @@
+"""The WebSocket at /api/v1/realtime: frames in, frames out. What happens between is the hub's."""
+
+import asyncio
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qs
+
+import structlog
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+
+from messaging import inbox, inbox_restore
+from messaging.inbox import View
+from messaging.realtime import acks, frames, hub, tokens
+from messaging.realtime.connection import start_of
+from messaging.realtime.frames import BadFrame
+from messaging.realtime.hub import Member
+from messaging.realtime.tokens import BadToken, Claims
+from sprayer_project.errors import STORE_ERRORS
+from tenants import selectors as tenants
+
+log = structlog.get_logger(__name__)
+
+RESUME_GRACE = 0.3
+"""Seconds for a client's resume frame to arrive; one that comes later as the first frame is still honoured."""
+
+
+class RealtimeConsumer(AsyncWebsocketConsumer):
+    """One client. It is accepted first: a refusal before would be a bare 403, without a reason."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.member: SocketMember | None = None
+        self.over = False
+        self._started = self._heard = False
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def connect(self) -> None:
+        await self.accept()
+        if hub.current().draining:
+            await self.refuse("restarting", "The server restarts: connect again.", frames.RESTARTING)
+            return
+        try:
+            claims = await self._claims()
+        except BadToken as error:
+            await self.refuse(error.code, error.detail, frames.BAD_TOKEN)
+            return
+        except STORE_ERRORS as error:
+            await self._unavailable(error)
+            return
+        self.member = SocketMember(self, claims)
+        left = (claims.expires_at - datetime.now(UTC)).total_seconds()
+        expired = partial(self.refuse, "token_expired", "The token has expired: ask for a new one.", frames.BAD_TOKEN)
+        self.after(left, "expiry", expired)
+        self.after(RESUME_GRACE, "grace", self._start)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if self.over or self.member is None:
+            return
+        first, self._heard = not self._heard, True
+        try:
+            await self._handle(self.member, frames.decode(text_data), first)
+        except BadFrame as error:
+            await self.tell(frames.encode("error", code=error.code, detail=error.detail))
+        except STORE_ERRORS as error:
+            await self._unavailable(error)
+        if not self._started:
+            await self._start()
+
+    async def disconnect(self, code: int) -> None:
+        await self._leave()
+
+    async def tell(self, frame: str) -> None:
+        if not self.over:
+            await self.send(text_data=frame)
+
+    async def refuse(self, code: str, detail: str, close_code: int) -> None:
+        """An error frame, then the end."""
+        if self.over:
+            return
+        await self.tell(frames.encode("error", code=code, detail=detail))
+        self.over = True
+        await self.close(close_code)
+        await self._leave()
+
+    def after(self, seconds: float, name: str, action: Any) -> None:
+        """Call an async function later, unless cancel(name) comes first; at most one of a name is waiting."""
+        self.cancel(name)
+        self._timers[name] = asyncio.get_running_loop().call_later(seconds, lambda: self._spawn(action()))
+
+    def cancel(self, name: str) -> None:
+        if timer := self._timers.pop(name, None):
+            timer.cancel()
+
+    async def _claims(self) -> Claims:
+        """Who connects. Raises BadToken and the stores' errors."""
+        claims = tokens.verify(self._token())
+        if not await tenants.atenant_exists(claims.tenant):
+            raise BadToken("invalid_token", "This is not a token of this server.")
+        return claims
+
+    def _token(self) -> str:
+        headers = dict(self.scope["headers"])
+        scheme, _, token = headers.get(b"authorization", b"").decode("latin1").partition(" ")
+        if scheme.lower() == "bearer":
+            return token.strip()
+        return parse_qs(self.scope["query_string"].decode("latin1")).get("token", [""])[0]
+
+    async def _handle(self, member: "SocketMember", body: dict[str, Any], first: bool) -> None:
+        match body["type"]:
+            case "resume" if first:
+                epoch = body.get("epoch")
+                if not isinstance(epoch, str):
+                    raise BadFrame("bad_epoch", "epoch is a string: pass it unchanged as the welcome frame named it.")
+                await self._start(epoch, frames.offset_of(body))
+            case "resume":
+                raise BadFrame("late_resume", "resume is the first frame of a connection or none.")
+            case "ack":
+                await self._ack(member, frames.offset_of(body))
+            case "ping":
+                await self.tell(frames.encode("pong"))
+            case kind:
+                raise BadFrame("unknown_type", f"{kind[:40]!r} is no type of frame: use resume, ack or ping.")
+
+    async def _start(self, epoch: str | None = None, offset: int | None = None) -> None:
+        """Say welcome and let the hub send what follows; again for a resume that came after its grace."""
+        member, again = self.member, self._started
+        if member is None or self.over or (again and epoch is None):
+            return
+        self._started = True
+        self.cancel("grace")
+        try:
+            (view,) = await inbox_restore.whole(partial(inbox.read, member.tenant, [(member.receiver, 0)], 0))
+            await member.welcome(view, epoch, offset)
+            if again:
+                hub.current().mark(member.tenant, [member.receiver])
+            elif not self.over:
+                await hub.current().add(member)
+                if self.over:
+                    await hub.current().remove(member)
+        except STORE_ERRORS as error:
+            await self._unavailable(error)
+
+    async def _ack(self, member: "SocketMember", offset: int) -> None:
+        offset = min(offset, member.position.offset)
+        member.acknowledged(offset)
+        acks.current().add(member.tenant, member.receiver, member.position.epoch, offset)
+        if member.ready:
+            self.cancel("slow")
+            hub.current().mark(member.tenant, [member.receiver])
+
+    async def _unavailable(self, error: BaseException) -> None:
+        log.warning("connection refused: waiting for a store", error=type(error).__name__)
+        await self.refuse("unavailable", "A server that we need is away: connect again in a while.", frames.UNAVAILABLE)
+
+    async def _leave(self) -> None:
+        self.over = True
+        for name in list(self._timers):
+            self.cancel(name)
+        member, self.member = self.member, None
+        if member is not None:
+            await hub.current().remove(member)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class SocketMember(Member):
+    """A WebSocket among the hub's connections."""
+
+    def __init__(self, consumer: RealtimeConsumer, claims: Claims):
+        super().__init__(claims.tenant, claims.receiver, settings.REALTIME_WINDOW, consumer.tell, self._window_full)
+        self._consumer = consumer
+
+    async def welcome(self, view: View, epoch: str | None = None, offset: int | None = None) -> None:
+        start = start_of(view, epoch, offset)
+        self.place(start)
+        body = {"receiver": self.receiver, "epoch": start.epoch, "offset": str(start.offset)}
+        await self._consumer.tell(frames.encode("welcome", **body, recovered=start.recovered))
+
+    async def moved(self, view: View) -> None:
+        """Another epoch: whatever the client had may have been lost, so it is not recovered."""
+        await self.welcome(view, self.position.epoch, self.position.offset)
+
+    async def expel(self, code: str, detail: str, close_code: int) -> None:
+        await self._consumer.refuse(code, detail, close_code)
+
+    def _window_full(self) -> None:
+        detail = f"More than {settings.REALTIME_WINDOW} bytes are not acknowledged."
+        self._consumer.after(
+            settings.REALTIME_SLOW, "slow", partial(self._consumer.refuse, "too_slow", detail, frames.TOO_SLOW)
+        )

@@ -1,0 +1,62 @@
+"""The frames of the realtime protocol: JSON objects with a type."""
+
+import json
+from typing import Any
+
+from messaging.channels.base import Outgoing
+from messaging.inbox import Entry
+from sprayer_project.errors import SprayerError
+
+MAX_FRAME = 65_536
+"""Bytes of a client's frame; the server refuses longer ones with close code 1009."""
+
+BAD_TOKEN, TOO_SLOW, RESTARTING, UNAVAILABLE = 4001, 4008, 4012, 1013
+"""Close codes."""
+
+
+class BadFrame(SprayerError):
+    """A client's frame that means nothing; it is told so, and the connection goes on."""
+
+
+def encode(kind: str, **fields: Any) -> str:
+    """A frame as text; fields that are None are left out."""
+    body = {"type": kind} | {name: value for name, value in fields.items() if value is not None}
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+
+
+def message_body(message: Outgoing) -> str:
+    """What all receivers of a message share, as a JSON object: made once, stored once."""
+    body: dict[str, Any] = {"id": message.id, "content": dict(message.content)}
+    if message.collapse_key:
+        body["collapse_key"] = message.collapse_key
+    body["sent_at"] = message.created_at.isoformat().replace("+00:00", "Z")
+    if message.mode == "test":
+        body["test"] = True
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+
+
+def message(entry: Entry, body: str) -> str:
+    """A message frame: the shared body with this receiver's offset and group, without decoding it."""
+    group = f'"group":{json.dumps(entry.group, ensure_ascii=False)},' if entry.group else ""
+    return f'{{"type":"message","offset":"{entry.offset}",{group}{body[1:]}'
+
+
+def decode(text: str | None) -> dict[str, Any]:
+    """A client's frame. Raises BadFrame."""
+    if text is None:
+        raise BadFrame("bad_frame", "Frames are text, not binary.")
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadFrame("bad_frame", "A frame is one JSON object with a type.") from error
+    if not isinstance(body, dict) or not isinstance(body.get("type"), str):
+        raise BadFrame("bad_frame", "A frame is one JSON object with a type.")
+    return body
+
+
+def offset_of(body: dict[str, Any]) -> int:
+    """The offset that a client sends back. Raises BadFrame."""
+    offset = body.get("offset")
+    if not isinstance(offset, str) or not offset.isascii() or not offset.isdecimal() or len(offset) > 19:
+        raise BadFrame("bad_offset", "offset is a string: pass it unchanged as a frame of the server named it.")
+    return int(offset)

@@ -1,0 +1,220 @@
+"""One hub a process: it hears that inboxes have grown, reads them once and hands the frames to local connections.
+
+A connection registers, the hub is subscribed, and only then its inbox is read: nothing can fall between. After every
+(re)subscription and every REALTIME_CHECK seconds the hub compares the last offsets of its inboxes with what its
+connections have seen, so that a lost wake-up costs time only.
+"""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import structlog
+from django.conf import settings
+
+from messaging import inbox, inbox_restore
+from messaging.inbox import Entry, View
+from messaging.realtime import frames
+from messaging.realtime.bodies import Bodies
+from messaging.realtime.connection import Connection
+from sprayer_project import redis
+from sprayer_project.errors import STORE_ERRORS, StoreUnavailable
+from sprayer_project.ids import new_id
+
+log = structlog.get_logger(__name__)
+
+_BATCH, _ENTRIES = 200, 100
+_SUBSCRIBE_TIMEOUT = 3.0
+_PAUSE = 0.5
+
+
+class Member(Connection):
+    """A connection that the hub can send away and move to a new epoch."""
+
+    async def moved(self, view: View) -> None:
+        """The inbox has another epoch than the connection's: place it and tell its client."""
+        raise NotImplementedError
+
+    async def expel(self, code: str, detail: str, close_code: int) -> None:
+        """Tell the client and close."""
+        raise NotImplementedError
+
+
+class Hub:
+    def __init__(self) -> None:
+        self.process = new_id("prc")
+        self.draining = False
+        self._members: dict[tuple[str, str], set[Member]] = {}
+        self._dirty: defaultdict[str, set[str]] = defaultdict(set)
+        self._readers: dict[str, asyncio.Task[None]] = {}
+        self._subscribed: dict[int, asyncio.Event] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._bodies = Bodies()
+
+    async def add(self, member: Member) -> None:
+        """Register a connection that has been placed; its inbox is read at once. Raises a store's error."""
+        await self._subscribe(redis.shard_of(member.tenant))
+        self._members.setdefault((member.tenant, member.receiver), set()).add(member)
+        try:
+            await inbox.hold(member.tenant, [member.receiver], self.process)
+        except STORE_ERRORS:
+            await self.remove(member)
+            raise
+        self.mark(member.tenant, [member.receiver])
+
+    async def remove(self, member: Member) -> None:
+        members = self._members.get((member.tenant, member.receiver), set())
+        members.discard(member)
+        if not members and self._members.pop((member.tenant, member.receiver), None) is not None:
+            try:
+                await inbox.release(member.tenant, member.receiver, self.process)
+            except STORE_ERRORS as error:
+                log.info("left to its lease", tenant=member.tenant, error=type(error).__name__)
+
+    def mark(self, tenant: str, receivers: Iterable[str]) -> None:
+        """Read these inboxes soon."""
+        held = {receiver for receiver in receivers if (tenant, receiver) in self._members}
+        if not held:
+            return
+        self._dirty[tenant] |= held
+        if tenant not in self._readers:
+            self._readers[tenant] = self._spawn(self._read_tenant(tenant))
+
+    async def drain(self) -> None:
+        """Send every connection to another process; new ones are refused."""
+        self.draining = True
+        for member in [member for members in self._members.values() for member in members]:
+            await member.expel("restarting", "The server restarts: connect again.", frames.RESTARTING)
+
+    @property
+    def connections(self) -> int:
+        return sum(len(members) for members in self._members.values())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _read_tenant(self, tenant: str) -> None:
+        try:
+            while self._dirty[tenant]:
+                receivers = [self._dirty[tenant].pop() for _ in range(min(_BATCH, len(self._dirty[tenant])))]
+                try:
+                    await inbox_restore.whole(partial(self._read_batch, tenant, receivers))
+                except STORE_ERRORS as error:
+                    log.warning("waiting for a store", tenant=tenant, error=type(error).__name__)
+                    self._dirty[tenant].update(receivers)
+                    await asyncio.sleep(_PAUSE)
+        finally:
+            del self._readers[tenant]
+            if not self._dirty[tenant]:
+                del self._dirty[tenant]
+
+    async def _read_batch(self, tenant: str, receivers: Sequence[str]) -> None:
+        positions = []
+        for receiver in receivers:
+            ready = [member.position.offset for member in self._of(tenant, receiver) if member.ready]
+            if ready:
+                positions.append((receiver, min(ready)))
+        if not positions:
+            return
+        views = await inbox.read(tenant, positions, _ENTRIES)
+        wanted = {entry.message for view in views for entry in view.entries}
+        bodies = await self._bodies.get(tenant, wanted)
+        for (receiver, _), view in zip(positions, views, strict=True):
+            messages = [
+                (entry, frames.message(entry, bodies[entry.message]))
+                for entry in view.entries
+                if entry.message in bodies
+            ]
+            await self._give(tenant, receiver, view, messages)
+
+    async def _give(self, tenant: str, receiver: str, view: View, messages: Sequence[tuple[Entry, str]]) -> None:
+        again = view.upto < view.last
+        for member in self._of(tenant, receiver):
+            position = member.position
+            if position.epoch != view.epoch:
+                await member.moved(view)
+                again = True
+            elif not await member.offer(position, messages, view.upto):
+                again = again or member.ready
+        if again:
+            self.mark(tenant, [receiver])
+
+    def _of(self, tenant: str, receiver: str) -> list[Member]:
+        return list(self._members.get((tenant, receiver), ()))
+
+    async def _subscribe(self, shard: int) -> None:
+        if shard not in self._subscribed:
+            self._subscribed[shard] = asyncio.Event()
+            self._spawn(self._listen(shard))
+            self._spawn(self._check_for_ever(shard))
+        try:
+            await asyncio.wait_for(self._subscribed[shard].wait(), _SUBSCRIBE_TIMEOUT)
+        except TimeoutError as error:
+            raise StoreUnavailable("Redis") from error
+
+    async def _listen(self, shard: int) -> None:
+        """Hear wake-ups for ever."""
+        while True:
+            pubsub = redis.ashard(shard).pubsub()
+            try:
+                await pubsub.subscribe(inbox.WAKE + self.process)
+                while True:
+                    heard = await pubsub.get_message(timeout=10)
+                    if heard is None:
+                        await pubsub.ping()
+                    elif heard["type"] == "subscribe":
+                        self._subscribed[shard].set()
+                        self._spawn(self._try(self._check(shard)))
+                    elif heard["type"] == "message":
+                        woken = json.loads(heard["data"])
+                        self.mark(woken["tenant"], woken["receivers"])
+            except STORE_ERRORS as error:
+                log.warning("waiting for a store", shard=shard, error=type(error).__name__)
+            finally:
+                self._subscribed[shard].clear()
+                await pubsub.aclose()  # type: ignore[no-untyped-call]
+            await asyncio.sleep(_PAUSE)
+
+    async def _check_for_ever(self, shard: int) -> None:
+        while True:
+            await asyncio.sleep(settings.REALTIME_CHECK)
+            await self._try(self._check(shard))
+
+    async def _try(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except STORE_ERRORS as error:
+            log.warning("waiting for a store", error=type(error).__name__)
+
+    async def _check(self, shard: int) -> None:
+        """Renew the leases of what this process holds and read what has grown unheard."""
+        held: defaultdict[str, list[str]] = defaultdict(list)
+        for tenant, receiver in self._members:
+            if redis.shard_of(tenant) == shard:
+                held[tenant].append(receiver)
+        for tenant, receivers in held.items():
+            for start in range(0, len(receivers), _BATCH):
+                batch = receivers[start : start + _BATCH]
+                found = await inbox.hold(tenant, batch, self.process)
+                self.mark(
+                    tenant, [name for name, at in zip(batch, found, strict=True) if self._behind(tenant, name, at)]
+                )
+
+    def _behind(self, tenant: str, receiver: str, at: tuple[str, int]) -> bool:
+        positions = [member.position for member in self._of(tenant, receiver)]
+        return any(position.epoch != at[0] or position.offset < at[1] for position in positions)
+
+
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+def current() -> Hub:
+    """The hub of the running event loop."""
+    return _hubs.setdefault(asyncio.get_running_loop(), Hub())

@@ -1,0 +1,86 @@
+"""Daphne with a graceful end: it closes WebSockets with a code and lets requests in hand finish."""
+
+import asyncio
+import signal
+import time
+from typing import Any
+
+import structlog
+from daphne.server import Server
+from twisted.internet import reactor
+
+from messaging.realtime import acks, frames, hub
+
+log = structlog.get_logger(__name__)
+
+DRAIN_LIMIT = 10.0
+"""Seconds that requests in hand get to finish."""
+
+
+class DrainingServer(Server):  # type: ignore[misc]
+    """Stops listening on SIGTERM or SIGINT, says 4012 to every WebSocket, finishes requests, then ends.
+
+    failed tells afterwards why an endpoint could not listen.
+    """
+
+    def __init__(self, application: Any, endpoints: list[str]) -> None:
+        super().__init__(
+            application,
+            endpoints=endpoints,
+            signal_handlers=False,
+            websocket_max_message_size=frames.MAX_FRAME,
+            websocket_max_frame_size=frames.MAX_FRAME,
+            server_name="sprayer",
+        )
+        self.failed = ""
+        self.connections: dict[Any, dict[str, Any]] = {}
+        self._ports: list[Any] = []
+        self._draining: asyncio.Task[None] | None = None
+
+    def run(self) -> None:
+        reactor.callWhenRunning(self._handle_signals)
+        super().run()
+
+    def listen_success(self, port: Any) -> None:
+        super().listen_success(port)
+        self._ports.append(port)
+        log.info("listening", address=str(port.getHost()))
+
+    def listen_error(self, failure: Any) -> None:
+        self.failed = failure.getErrorMessage()
+        # The reactor may not run yet: it stops as soon as it does.
+        reactor.callWhenRunning(self.stop)
+
+    def kill_all_applications(self) -> Any:
+        # Daphne looks up an application for every connection; one whose request was answered has none any more.
+        self.connections = {
+            protocol: details for protocol, details in self.connections.items() if "application_instance" in details
+        }
+        return super().kill_all_applications()
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_event_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._begin_to_drain)
+
+    def _begin_to_drain(self) -> None:
+        if self._draining is None:
+            self._draining = asyncio.get_event_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        log.info("draining", connections=hub.current().connections)
+        deadline = time.monotonic() + DRAIN_LIMIT
+        try:
+            for port in self._ports:
+                port.stopListening()
+            await hub.current().drain()
+            while self._in_hand() and time.monotonic() < deadline:
+                await asyncio.sleep(0.05)
+            await acks.current().settled(max(0.0, deadline - time.monotonic()))
+        finally:
+            self.stop()
+
+    def _in_hand(self) -> int:
+        """Requests and sockets that have not ended."""
+        applications = [details.get("application_instance") for details in self.connections.values()]
+        return sum(application is not None and not application.done() for application in applications)

@@ -1,0 +1,248 @@
+"""Inboxes in a real Redis server."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import pytest
+from pytest_django import Settings
+
+from deploy.local.stack import Stack
+from feedback import services as feedback
+from feedback.events import DeliveryEvent, Status, delivery_id
+from messaging import inbox, inbox_restore
+from messaging.channels.base import Outgoing
+from messaging.documents import Message
+from messaging.inbox import Ack, Lost, View
+from messaging.realtime import frames
+from sprayer_project import redis
+from tests.messaging.inboxes import message, recipient, send
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture(autouse=True)
+async def _clients_closed(settings: Settings) -> AsyncIterator[None]:
+    yield
+    for index in range(len(settings.REDIS_URLS)):
+        await redis.ashard(index).aclose()
+
+
+async def look(receiver: str = "alice", after: int = 0, count: int = 100, tenant: str = "acme") -> View:
+    (view,) = await inbox_restore.whole(partial(inbox.read, tenant, [(receiver, after)], count))
+    return view
+
+
+def record(outgoing: Outgoing, receiver: str, status: Status = Status.SENT) -> None:
+    """What accept and the status feeder would have written."""
+    Message(
+        id=outgoing.id,
+        tenant=outgoing.tenant,
+        mode=outgoing.mode,
+        status="routed",
+        created_at=outgoing.created_at,
+        expires_at=outgoing.expires_at,
+        to={"receivers": [receiver]},
+        channels=["websocket"],
+        content=dict(outgoing.content),
+        metadata=dict(outgoing.metadata),
+        priority="high",
+    ).save()
+    event = DeliveryEvent(
+        tenant=outgoing.tenant,
+        mode=outgoing.mode,
+        message=outgoing.id,
+        delivery=delivery_id(outgoing.id, receiver, "websocket", ""),
+        receiver=receiver,
+        channel="websocket",
+        status=status,
+        at=datetime.now(UTC),
+        attempt=1,
+        expires_at=outgoing.expires_at,
+        waiting=True,
+    )
+    feedback.write([event])
+
+
+async def test_messages_are_read_in_the_order_in_which_they_were_appended() -> None:
+    sent = [message() for _ in range(5)]
+    for outgoing in sent:
+        await send(outgoing, "alice")
+    view = await look()
+    assert [entry.message for entry in view.entries] == [outgoing.id for outgoing in sent]
+    assert [entry.offset for entry in view.entries] == [1, 2, 3, 4, 5]
+    assert (view.floor, view.acked, view.last, view.upto) == (0, 0, 5, 5)
+
+
+async def test_appending_twice_leaves_one_entry_and_answers_the_same_place() -> None:
+    outgoing = message()
+    first, second = await send(outgoing, "alice", "bob"), await send(outgoing, "alice", "bob")
+    assert first == second
+    assert len((await look()).entries) == 1
+
+
+async def test_another_round_of_a_delivery_is_appended_again() -> None:
+    outgoing = message()
+    await send(outgoing, "alice")
+    again = [recipient(outgoing, "alice", round=2)]
+    await inbox.append(outgoing, again, frames.message_body(outgoing))
+    assert [entry.round for entry in (await look()).entries] == [1, 2]
+
+
+async def test_an_entry_carries_what_its_delivered_event_needs() -> None:
+    outgoing = message(mode="test")
+    await look()
+    await inbox.append(outgoing, [recipient(outgoing, "alice", group="news")], frames.message_body(outgoing))
+    (entry,) = (await look()).entries
+    assert (entry.mode, entry.group, entry.round) == ("test", "news", 1)
+    assert abs(entry.expires_at - outgoing.expires_at) < timedelta(milliseconds=2)
+    assert await inbox.metadata("acme", [outgoing.id]) == {outgoing.id: {"order": "17"}}
+
+
+async def test_a_payload_is_stored_once_and_outlives_the_entries() -> None:
+    outgoing = message()
+    await send(outgoing, "alice", "bob", "charlie")
+    client = redis.aclient("acme")
+    payloads = [key async for key in client.scan_iter("*payload*")]
+    assert len(payloads) == 1
+    assert await client.pexpiretime(payloads[0]) > outgoing.expires_at.timestamp() * 1000
+
+
+async def test_receivers_whose_names_look_like_keys_do_not_meet() -> None:
+    outgoing = message()
+    await send(outgoing, "alice")
+    for stranger in ("alice:meta", "alice:ids", "{alice}"):
+        assert (await look(stranger)).entries == ()
+    assert (await look(tenant="globex")).entries == ()
+
+
+async def test_a_long_inbox_loses_its_oldest_entries_and_raises_its_floor(settings: Settings) -> None:
+    settings.INBOX_LENGTH = 3
+    for _ in range(5):
+        await send(message(), "alice")
+    view = await look()
+    assert [entry.offset for entry in view.entries] == [3, 4, 5]
+    assert (view.floor, view.last) == (2, 5)
+
+
+async def test_an_expired_message_is_not_delivered_and_leaves_with_the_next_one() -> None:
+    await look()
+    expired, body = message(ttl=-1), "{}"
+    await inbox.append(expired, [recipient(expired, "alice")], body)
+    view = await look()
+    assert (view.entries, view.upto, view.last) == ((), 1, 1)
+    await send(message(), "alice")
+    assert (await look()).floor == 1
+
+
+async def test_reading_goes_on_after_a_full_page() -> None:
+    for _ in range(5):
+        await send(message(), "alice")
+    first = await look(count=3)
+    assert (first.upto, first.last) == (3, 5)
+    assert [entry.offset for entry in (await look(after=first.upto)).entries] == [4, 5]
+
+
+async def test_an_ack_moves_the_default_start_and_never_back() -> None:
+    for _ in range(3):
+        await send(message(), "alice")
+    epoch = (await look()).epoch
+    for offset in (2, 1):
+        await inbox.acknowledge("acme", [Ack("alice", epoch, offset)])
+        assert (await look()).acked == 2
+    assert len((await look()).entries) == 3
+
+
+async def test_an_ack_names_what_is_newly_acknowledged() -> None:
+    sent = [message() for _ in range(3)]
+    for outgoing in sent:
+        await send(outgoing, "alice")
+    epoch = (await look()).epoch
+    await inbox.acknowledge("acme", [Ack("alice", epoch, 1)])
+    (newly,) = await inbox.newly_acknowledged("acme", [Ack("alice", epoch, 99)])
+    assert [entry.message for entry in newly] == [outgoing.id for outgoing in sent[1:]]
+
+
+async def test_an_ack_of_another_epoch_does_nothing() -> None:
+    await send(message(), "alice")
+    ack = Ack("alice", "0" * 16, 1)
+    assert await inbox.newly_acknowledged("acme", [ack]) == [[]]
+    await inbox.acknowledge("acme", [ack])
+    assert (await look()).acked == 0
+
+
+async def test_an_inbox_that_is_not_there_is_lost_until_it_is_restored() -> None:
+    with pytest.raises(Lost) as caught:
+        await inbox.read("acme", [("alice", 0), ("bob", 0)], 10)
+    assert caught.value.receivers == ("alice", "bob")
+    outgoing = message()
+    with pytest.raises(Lost):
+        await inbox.append(outgoing, [recipient(outgoing, "alice")], "{}")
+    await inbox_restore.restore(caught.value)
+    assert (await look()).last == 0
+
+
+async def test_an_emptied_redis_gives_a_new_epoch_with_what_waits_in_the_record() -> None:
+    delivered, waiting = message(), [message(), message(mode="test")]
+    record(delivered, "alice", Status.DELIVERED)
+    for outgoing in waiting:
+        record(outgoing, "alice")
+    for outgoing in (delivered, *waiting):
+        await send(outgoing, "alice")
+    before = (await look()).epoch
+    await redis.aclient("acme").flushall()
+    fresh = message()
+    await send(fresh, "alice")
+    view = await look()
+    assert view.epoch != before
+    assert [entry.message for entry in view.entries] == [*(outgoing.id for outgoing in waiting), fresh.id]
+    assert len(await inbox.frames("acme", [outgoing.id for outgoing in waiting])) == 2
+
+
+async def test_an_older_redis_never_issues_an_offset_twice_under_one_epoch(stack: Stack) -> None:
+    old = message()
+    record(old, "alice")
+    await send(old, "alice")
+    client = redis.aclient("acme")
+    names = [inbox.stream_key("acme", "alice") + suffix for suffix in ("", ":meta", ":ids")]
+    snapshot = {name: await client.hgetall(name) for name in names[1:]}
+    newer = message()
+    record(newer, "alice")
+    await send(newer, "alice")
+    before = await look()
+    await client.delete(*names)
+    await client.xadd(names[0], {"x": "9" * 13, "m": old.id, "d": "dlv", "r": 1, "t": "live", "g": ""}, id="0-1")
+    for name, values in snapshot.items():
+        await client.hset(name, mapping=values)
+    await client.hset(names[1], "run_id", "0" * 40)
+    view = await look()
+    assert view.epoch != before.epoch
+    assert [entry.message for entry in view.entries] == [old.id, newer.id]
+
+
+async def test_an_inbox_that_a_crash_left_half_restored_is_restored_again() -> None:
+    waiting = [message(), message()]
+    for outgoing in waiting:
+        record(outgoing, "alice")
+    one = recipient(waiting[0], "alice")
+    await inbox.append(waiting[0], [one], frames.message_body(waiting[0]), restoring=True)
+    assert [entry.message for entry in (await look()).entries] == [outgoing.id for outgoing in waiting]
+
+
+async def test_appending_wakes_the_processes_that_hold_the_receivers_and_no_others() -> None:
+    await look("alice")
+    await look("bob")
+    await inbox.hold("acme", ["alice"], "prc_one")
+    await inbox.hold("acme", ["bob"], "prc_two")
+    await inbox.release("acme", "bob", "prc_two")
+    client = redis.aclient("acme")
+    async with client.pubsub() as pubsub:
+        await pubsub.psubscribe(f"{inbox.WAKE}*")
+        await pubsub.get_message(timeout=5)
+        await send(message(), "alice", "bob")
+        heard = await pubsub.get_message(timeout=5)
+        assert heard is not None
+        assert heard["channel"] == f"{inbox.WAKE}prc_one"
+        assert json.loads(heard["data"]) == {"tenant": "acme", "receivers": ["alice"]}
+        assert await pubsub.get_message(timeout=0.1) is None
