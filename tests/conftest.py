@@ -15,7 +15,7 @@ from typing import Any
 import pika
 import pytest
 from django.conf import settings
-from django.core.management import call_command, get_commands
+from django.core.management import call_command
 from django.db import connection
 from pika.exceptions import ChannelClosedByBroker
 from pymongo import MongoClient
@@ -63,8 +63,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def indexes(stack: Stack) -> None:
-    if "ensure_indexes" in get_commands():
-        call_command("ensure_indexes", verbosity=0)
+    call_command("ensure_indexes", verbosity=0)
 
 
 @pytest.fixture

@@ -81,8 +81,10 @@ def _up(here: Local) -> NoReturn:
     finally:
         _ignore_signals()
         say("stopping")
-        supervisor.stop()
-        here.stack.down()
+        try:
+            supervisor.stop()
+        finally:
+            here.stack.down()
 
 
 def programs(here: Local) -> list[Program]:

@@ -112,7 +112,8 @@ class _Keeper:
 
     def finish(self) -> bool:
         """False when it had to be killed."""
-        self._thread.join(STOP_TIMEOUT)
+        if self._thread.ident is not None:
+            self._thread.join(STOP_TIMEOUT)
         in_time = not self._thread.is_alive()
         if not in_time and self._child is not None:
             self._child.kill()
