@@ -38,7 +38,6 @@ ESPS: Mapping[str, Mapping[str, str]] = {
     "mandrill": {"api_key": "api_key"},
     "postmark": {"server_token": "api_key"},
     "resend": {"api_key": "api_key"},
-    "sendgrid": {"api_key": "api_key"},
     "sparkpost": {"api_key": "api_key"},
 }
 """anymail's providers: its backend's argument to our configuration's field."""
@@ -194,11 +193,14 @@ def deliver(opened: BaseEmailBackend, config: Mapping[str, Any], message: Outgoi
         unknown = bool(getattr(getattr(opened, "connection", None), "in_data", False))
         detail = {"message": _bounded(error)}
         return outcome(status=Status.DEFERRED, reason="connection_lost", unknown=unknown, detail=detail)
-    if found := getattr(mail, "anymail_status", None):
-        (recipient,) = found.recipients.values()
-        status, reason = _STATUSES[recipient.status or "unknown"]
-        retire = reason == "invalid_address"
-        return outcome(status=status, reason=reason, provider_id=str(recipient.message_id or ""), retire=retire)
+    if answered := getattr(mail, "anymail_status", None):
+        # One mailbox may appear twice, as we wrote it and as the provider does: a refusal is the stronger word.
+        found = sorted(
+            answered.recipients.values(), key=lambda one: _STATUSES[one.status or "unknown"][1], reverse=True
+        )
+        status, reason = _STATUSES[found[0].status or "unknown"] if found else _STATUSES["unknown"]
+        identifier = str(found[0].message_id or "") if found else ""
+        return outcome(status=status, reason=reason, provider_id=identifier, retire=reason == "invalid_address")
     return outcome(status=Status.SENT, provider_id=str(mail.extra_headers.get("Message-ID", "")))
 
 

@@ -6,6 +6,7 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 import asyncio
 import base64
 import json
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from messaging.channels.base import Channel, Outcome, Outgoing, Recipient
 from sprayer_project import outbound
 
 _MAX_URL = 2_048
+_host = re.compile(r"[A-Za-z0-9_.-]+|[0-9a-f:.]+")
 _TRY_AGAIN = frozenset({408, 425, 429})
 
 
@@ -47,20 +49,18 @@ class Http(Channel):
 
     def clean_address(self, value: Any) -> str:
         """The URL in canonical form. Where its host leads is checked at every request, since names change."""
-        if not isinstance(value, str):
-            raise ValueError("A webhook address is a URL.")
+        if not isinstance(value, str) or not value.isprintable():
+            raise ValueError("A webhook address is a URL, as one line of text.")
         try:
             url = URL(value.strip())
-            host = url.host or ""
         except ValueError as error:
             raise ValueError("This is not a URL: use http:// or https:// and a host.") from error
-        if url.scheme not in ("http", "https") or not host or url.port == 0:
+        if url.scheme not in ("http", "https") or not _host.fullmatch(url.raw_host or "") or url.port == 0:
             raise ValueError("A webhook address is a URL with http:// or https:// and a host.")
-        if url.raw_user is not None or url.raw_password is not None:
-            raise ValueError("A webhook address carries no user name or password.")
-        if url.raw_fragment:
-            raise ValueError("A webhook address has no #fragment.")
-        canonical = str(url.with_port(None) if url.is_default_port() else url)
+        if url.raw_user is not None or url.raw_password is not None or url.raw_fragment:
+            raise ValueError("A webhook address carries no user name, password or #fragment.")
+        url = url.with_port(None) if url.is_default_port() else url
+        canonical = str(url if url.raw_path.strip("/") else url.with_path(url.raw_path or "/", keep_query=True))
         if len(canonical) > _MAX_URL:
             raise ValueError(f"A webhook address has at most {_MAX_URL:,} characters.")
         return canonical
@@ -109,13 +109,10 @@ def _head(message: Outgoing) -> str:
     return json.dumps(body, separators=(",", ":"), default=dict).removesuffix("}}")
 
 
-def _body(head: str, recipient: Recipient) -> bytes:
-    names = {"delivery": recipient.delivery, "receiver": recipient.receiver, "group": recipient.group}
-    return f"{head},{json.dumps(names, separators=(',', ':'))[1:]}}}".encode()
-
-
 async def _post(config: Mapping[str, Any], message: Outgoing, head: str, recipient: Recipient) -> Outcome:
-    delivery, body = recipient.delivery, _body(head, recipient)
+    delivery = recipient.delivery
+    names = {"delivery": delivery, "receiver": recipient.receiver, "group": recipient.group}
+    body = f"{head},{json.dumps(names, separators=(',', ':'))[1:]}}}".encode()
     secrets = [secret for secret in (config["secret"], config.get("previous_secret")) if secret]
     headers = outbound.sign(secrets, delivery, body) | {"Sprayer-Tenant": message.tenant}
     url, test = recipient.address, message.mode == "test"
