@@ -155,13 +155,12 @@ def _record(tenant: str, mode: str, values: dict[str, Any]) -> dict[str, Any]:
     to = values["to"]
     _refuse_unknown(tenant, to)
     plain = [item | {"hash": address_hash(tenant, item["channel"], item["address"])} for item in to["addresses"]]
-    names, targets = _channels(tenant, mode, values.get("channels"), to)
+    names, targets, routes = _channels(tenant, mode, values.get("channels"), to)
     now = datetime.now(UTC)
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
     send_at = values["send_at"]
     starts = send_at if send_at and send_at > now else now
     named = targets if targets is not None else dict.fromkeys(names, to["receivers"])
-    routes = [f"{name}/{index}" for name in names for index in range(len(to["groups"]))]
     record = {
         "_id": new_id("msg", now),
         "tenant": tenant,
@@ -200,8 +199,8 @@ def _refuse_unknown(tenant: str, to: Mapping[str, Any]) -> None:
 
 def _channels(
     tenant: str, mode: str, asked: Sequence[str] | None, to: Mapping[str, Any]
-) -> tuple[list[str], dict[str, list[str]] | None]:
-    """The message's channels; where they were left to us, also which receivers have which.
+) -> tuple[list[str], dict[str, list[str]] | None, list[str]]:
+    """The message's channels; where they were left to us, which receivers have which; and its routes over groups.
 
     A test message needs no configuration: the sandbox takes every channel.
     """
@@ -222,13 +221,21 @@ def _channels(
         if outside:
             pointers = [f"/to/addresses/{index}/channel" for index in outside]
             raise Invalid("channel_not_asked", "Add the channel of this address to `channels`.", *pointers)
-        return list(asked), None
+        return list(asked), None, [f"{name}/{index}" for name in asked for index in range(len(to["groups"]))]
     has = subscribers.receiver_channels(tenant, to["receivers"]) if to["receivers"] else {}
     targets = {
         name: [receiver for receiver in to["receivers"] if name in has.get(receiver, frozenset())] for name in enabled
     }
-    names = [name for name in enabled if targets[name] or to["groups"] or name in plain]
-    return names, {name: targets[name] for name in names}
+    reach = subscribers.group_channels(tenant, to["groups"]) if to["groups"] else {}
+    routes = [
+        f"{name}/{index}"
+        for name in enabled
+        for index, group in enumerate(to["groups"])
+        if name in reach.get(group, frozenset())
+    ]
+    routed = {route.partition("/")[0] for route in routes}
+    names = [name for name in enabled if targets[name] or name in routed or name in plain]
+    return names, {name: targets[name] for name in names}, routes
 
 
 def accept_batch(tenant: str, mode: str, bodies: Sequence[Mapping[str, Any]]) -> list[Accepted | Exception]:

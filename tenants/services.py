@@ -51,6 +51,15 @@ def create_tenant(slug: str, name: str, owner_email: str, password: str | None =
     return tenant, plain
 
 
+def set_password(email: str, password: str) -> None:
+    """Give a user a new password. Raises NotFound."""
+    user = User.objects.filter(email__iexact=email).first()
+    if user is None:
+        raise NotFound("not_found", f"There is no user {email}.")
+    user.set_password(password)
+    user.save(update_fields=["password"])
+
+
 @transaction.atomic
 def add_member(
     tenant: Tenant | str, email: str, role: str, by: User | None = None, ip: str | None = None
