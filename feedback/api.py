@@ -1,5 +1,7 @@
 """The REST API of deliveries."""
 
+from typing import cast
+
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -7,6 +9,7 @@ from rest_framework.response import Response
 from feedback import selectors
 from feedback.serializers import DeliveryDetailSerializer, detail_body
 from tenants.api import ApiView
+from tenants.authentication import Caller
 
 
 class DeliveryView(ApiView):
@@ -20,4 +23,5 @@ class DeliveryView(ApiView):
         responses=DeliveryDetailSerializer,
     )
     def get(self, request: Request, delivery: str) -> Response:
-        return Response(detail_body(selectors.delivery(request.auth.tenant, request.auth.mode, delivery)))
+        caller = cast(Caller, request.auth)
+        return Response(detail_body(selectors.delivery(caller.tenant, caller.mode, delivery)))

@@ -45,7 +45,7 @@ class Delivery(Document):
         "collection": "deliveries",
         "auto_create_index": False,
         "indexes": [
-            {"fields": ["message", "id"]},
+            {"fields": ["tenant", "message", "id"]},
             {"fields": ["tenant", "receiver", "id"]},
             {"fields": ["provider_ids"], "sparse": True},
             {"fields": ["state.wake_at"], "sparse": True},

@@ -105,11 +105,11 @@ def deliveries(
 
     Raises Invalid.
     """
-    query: dict[str, Any] = {"tenant": tenant, "mode": mode}
-    query |= _named(message=message, channel=channel, receiver=receiver)
+    indexed = {"tenant": tenant} | ({"receiver": receiver} if message is None else {"message": message})
+    rest = {"mode": mode} | _named(channel=channel, receiver=receiver)
     if status:
-        query["state.status"] = _status(status)
-    return _page(query, "_id", 1, cursor, limit)
+        rest["state.status"] = _status(status)
+    return _page(indexed, rest, "_id", 1, cursor, limit)
 
 
 def delivery(tenant: str, mode: str, id: str) -> DeliveryDetail:
@@ -149,26 +149,24 @@ def count(tenant: str, message: str) -> Totals:
     as_of = datetime.now(UTC)
     channels: dict[str, dict[str, int]] = {}
     group = {"_id": {"channel": "$channel", "status": "$state.status"}, "rows": {"$sum": 1}}
-    for found in rows().aggregate([{"$match": {"message": message, "tenant": tenant}}, {"$group": group}]):
+    for found in rows().aggregate([{"$match": {"tenant": tenant, "message": message}}, {"$group": group}]):
         channels.setdefault(found["_id"]["channel"], {})[found["_id"]["status"]] = found["rows"]
     return Totals(as_of=as_of, channels=channels)
 
 
 def due(now: datetime, limit: int) -> list[DeliveryRow]:
     """Deferred deliveries of all tenants whose next attempt is due and which have not expired, the oldest first."""
-    query = {
-        "state.wake_at": {"$lte": now},
+    rest = {
         "state.status": Status.DEFERRED.value,
         "state.due_at": {"$lte": now},
         "expires_at": {"$not": {"$lte": now}},
     }
-    return [row_of(found) for found in rows().find(query).sort("state.wake_at", 1).limit(limit)]
+    return list(find({"state.wake_at": {"$lte": now}}, rest, "state.wake_at", limit=limit))
 
 
 def open_expired(now: datetime, limit: int) -> list[DeliveryRow]:
     """Deliveries of all tenants past their expiry: scheduled, queued, deferred, and sent to an inbox."""
-    query = {"state.wake_at": {"$lte": now}, "expires_at": {"$lte": now}}
-    return [row_of(found) for found in rows().find(query).sort("state.wake_at", 1).limit(limit)]
+    return list(find({"state.wake_at": {"$lte": now}}, {"expires_at": {"$lte": now}}, "state.wake_at", limit=limit))
 
 
 def dead(
@@ -182,9 +180,22 @@ def dead(
 ) -> Page[DeliveryRow]:
     """The tenant's dead letters, newest message first."""
     prefix = dead_prefix(tenant, mode)
-    query: dict[str, Any] = {"state.dead": {"$gt": prefix, "$lt": f"{prefix}~"}}
-    query |= _named(channel=channel, message=message)
-    return _page(query, "state.dead", -1, cursor, limit, prefix)
+    indexed = {"state.dead": {"$gt": prefix, "$lt": f"{prefix}~"}}
+    return _page(indexed, _named(channel=channel, message=message), "state.dead", -1, cursor, limit, prefix)
+
+
+def find(
+    indexed: Mapping[str, Any], rest: Mapping[str, Any], by: str = "_id", direction: int = 1, limit: int | None = None
+) -> Iterator[DeliveryRow]:
+    """Rows by what one index holds, then by the rest.
+
+    Two stages: MongoDB joins them, and a server whose planner takes an index only when it holds every field of the
+    query finds it too.
+    """
+    stages: list[dict[str, Any]] = [{"$match": dict(indexed)}, {"$match": dict(rest)}, {"$sort": {by: direction}}]
+    if limit is not None:
+        stages.append({"$limit": limit})
+    return map(row_of, rows().aggregate(stages))
 
 
 def rows() -> Collection:
@@ -253,16 +264,22 @@ def _entry(slot: str, value: Mapping[str, Any]) -> TimelineEntry:
 
 
 def _page(
-    query: dict[str, Any], by: str, direction: int, cursor: str | None, limit: int, prefix: str = ""
+    indexed: Mapping[str, Any],
+    rest: Mapping[str, Any],
+    by: str,
+    direction: int,
+    cursor: str | None,
+    limit: int,
+    prefix: str = "",
 ) -> Page[DeliveryRow]:
     """Rows ordered by _id, or by a field that is prefix + _id."""
     after = paging.decode(cursor)
+    query = dict(indexed)
     if after is not None:
         if not isinstance(after, str):
             raise Invalid("invalid_cursor", "Pass next_cursor of an earlier answer unchanged.", "?cursor")
         query[by] = query.get(by, {}) | {"$gt" if direction > 0 else "$lt": prefix + after}
-    found = [row_of(document) for document in rows().find(query).sort(by, direction).limit(limit + 1)]
-    return paging.page(found, limit, lambda row: row.id)
+    return paging.page(list(find(query, rest, by, direction, limit + 1)), limit, lambda row: row.id)
 
 
 def _named(**values: str | None) -> dict[str, str]:

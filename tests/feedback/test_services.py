@@ -1,17 +1,18 @@
 import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from feedback import selectors, services
 from feedback.documents import ParkedEvent, collection
-from feedback.events import DeliveryEvent, Status
+from feedback.events import Status
 from feedback.updates import slot_of
 from sprayer_project.errors import Conflict, NotFound
 from sprayer_project.ids import new_id
-from tests.feedback.stories import START, event, random_story, shuffled, winner
+from tests.feedback.stories import START, event, nameless, random_story, shuffled, winner
 
 pytestmark = pytest.mark.services
 
@@ -37,8 +38,7 @@ def test_two_writers_of_shuffled_repeated_events_build_the_rows_of_the_model() -
 
 def test_a_callback_that_comes_first_leaves_room_for_what_it_did_not_know() -> None:
     callback = event(status=Status.DELIVERED, receiver="alice", seconds=5)
-    bare = {"receiver": "", "address_hash": "", "address_masked": "", "group": None, "expires_at": None}
-    services.write([DeliveryEvent(**{name: getattr(callback, name) for name in callback.__slots__} | bare)])
+    services.write([replace(callback, receiver="", address_hash="", address_masked="", expires_at=None)])
     services.write(
         [event(status=Status.SENT, seconds=1, attempt=1, group="news", provider="twilio", provider_id="SM1")]
     )
@@ -62,7 +62,7 @@ def test_an_event_of_another_tenant_never_touches_a_delivery() -> None:
 def test_totals_stay_exact_when_events_repeat() -> None:
     events = [event(f"r{number}", status=Status.SENT, group="news") for number in range(30)]
     services.write(events)
-    services.write(events + [event("r1", status=Status.DELIVERED, seconds=3)])
+    services.write([*events, event("r1", status=Status.DELIVERED, seconds=3)])
     assert len(services.roll_up(10)) == 1
     assert not services.roll_up(10)
     services.write(events)
@@ -152,24 +152,17 @@ def test_a_delivery_that_is_delivered_late_overrules_failed_and_its_retry() -> N
 @pytest.mark.parametrize("sent_first", [True, False])
 def test_an_event_with_only_the_providers_id_finds_its_delivery(sent_first: bool) -> None:
     sent = event(status=Status.SENT, attempt=1, provider="twilio", provider_id="SM77")
-    empty = {"message": "", "delivery": "", "receiver": "", "mode": "", "address_hash": "", "address_masked": ""}
-    answer = event(status=Status.DELIVERED, seconds=3, provider_id="SM77")
-    nameless = DeliveryEvent(**{name: getattr(answer, name) for name in answer.__slots__} | empty)
-    for events in ([sent], [nameless]) if sent_first else ([nameless], [sent]):
+    answer = nameless(event(status=Status.DELIVERED, seconds=3, provider_id="SM77"))
+    for events in ([sent], [answer]) if sent_first else ([answer], [sent]):
         services.write(events)
     assert selectors.states("acme", [sent.delivery])[sent.delivery].status is Status.DELIVERED
     assert parked() == 0
 
 
 def test_a_parked_event_of_another_tenant_is_not_matched() -> None:
-    nameless = DeliveryEvent(
-        **{"tenant": "globex", "mode": "", "message": "", "delivery": "", "receiver": "", "channel": "sms"},
-        status=Status.DELIVERED,
-        at=START,
-        provider_id="SM77",
-    )
+    answer = nameless(event(status=Status.DELIVERED, tenant="globex", provider_id="SM77"))
     sent = event(status=Status.SENT, attempt=1, provider_id="SM77")
-    services.write([sent, nameless])
+    services.write([sent, answer])
     assert selectors.states("acme", [sent.delivery])[sent.delivery].status is Status.SENT
     assert parked() == 1
 
