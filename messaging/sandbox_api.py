@@ -1,7 +1,7 @@
 """GET /api/v1/sandbox/{channel}: what arrived at the sandbox gateway for the caller's tenant."""
 
 import json
-from typing import Any
+from typing import Any, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
 from urllib.request import ProxyHandler, build_opener
@@ -16,6 +16,7 @@ from messaging.channels import registry
 from sprayer_project import paging
 from sprayer_project.errors import NotFound, StoreUnavailable
 from tenants.api import ApiView
+from tenants.authentication import Caller
 from tenants.rights import Forbidden
 
 TIMEOUT = 5.0
@@ -35,12 +36,13 @@ class SandboxView(ApiView):
         tags=["sandbox"],
     )
     def get(self, request: Request, channel: str) -> Response:
-        if request.auth.mode != "test":
+        caller = cast(Caller, request.auth)
+        if caller.mode != "test":
             raise Forbidden("test_key_needed", "Only a test key reads the sandbox: its messages alone arrive there.")
         limit = paging.limit_of(request.query_params.get("limit"))
         if channel not in registry():
             raise NotFound("unknown_channel", f"There is no channel {channel!r}.")
-        return Response({"data": arrived(request.auth.tenant, channel, limit), "next_cursor": None})
+        return Response({"data": arrived(caller.tenant, channel, limit), "next_cursor": None})
 
 
 def arrived(tenant: str, channel: str, limit: int) -> list[dict[str, Any]]:

@@ -12,6 +12,8 @@ from sprayer_project import worker
 
 class Command(BaseCommand):
     help = "Run local gateways that speak the providers' wire formats; test messages always go there."
+    # It uses no store and serves no URL of the project's.
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
