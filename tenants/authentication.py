@@ -1,9 +1,11 @@
 """Who calls the API: an API key in `Authorization: Bearer spr_live_...`, and what it may do."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -53,6 +55,11 @@ def caller_of(plain: str) -> Caller:
         raise Forbidden("tenant_inactive", "This tenant is not active: ask the operators.")
     services.note_key_use(found.id, found.last_used_at)
     return Caller(found.tenant.slug, found.mode, found.id, found.scopes, found.tenant.rate_limit)
+
+
+def login_name(request: HttpRequest, credentials: Mapping[str, Any] | None) -> str:
+    """Under which name wrong passwords count: the e-mail address as users have it, so that no spelling starts anew."""
+    return str((credentials or request.POST).get("username") or "").strip().lower()
 
 
 class HasScope(BasePermission):

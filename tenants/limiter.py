@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 TIMEOUT = 0.25
 _PAUSE = 1.0
-_closed_until: dict[int, float] = {}
+_closed_until: dict[str, float] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,13 @@ def valid_rate(rate: str) -> bool:
 
 def _count(tenant: str, key: str, window: int, amount: int) -> int:
     """Uses in this window; as if this were the first while Redis is away, and then not asking again for a moment."""
-    shard = redis.shard_of(tenant)
-    if _closed_until.get(shard, 0) > time.monotonic():
+    url = settings.REDIS_URLS[redis.shard_of(tenant)]
+    if _closed_until.get(url, 0) > time.monotonic():
         return amount
     try:
-        return _storage(settings.REDIS_URLS[shard]).incr(key, window, amount)
+        return _storage(url).incr(key, window, amount)
     except RedisError as error:
-        _closed_until[shard] = time.monotonic() + _PAUSE
+        _closed_until[url] = time.monotonic() + _PAUSE
         log.warning("rate limit not counted", tenant=tenant, error=type(error).__name__)
         return amount
 

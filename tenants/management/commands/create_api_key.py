@@ -35,10 +35,10 @@ class Command(BaseCommand):
 
 def moment(text: str) -> datetime:
     """A time in UTC from ISO 8601 (without an offset: UTC) or a duration from now. Raises CommandError."""
-    if found := re.fullmatch(r"(\d{1,6})([mhdw])", text):
-        return datetime.now(UTC) + timedelta(**{_UNITS[found[2]]: int(found[1])})
     try:
+        if found := re.fullmatch(r"(\d+)([mhdw])", text):
+            return datetime.now(UTC) + timedelta(**{_UNITS[found[2]]: int(found[1])})
         when = datetime.fromisoformat(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise CommandError(f"--expires {text!r}: use a time as 2027-01-31T12:00:00Z or a duration as 30d.") from error
     return when if when.tzinfo else when.replace(tzinfo=UTC)
