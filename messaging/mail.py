@@ -14,19 +14,22 @@ from email.utils import parseaddr
 from functools import partial
 from typing import Any
 
+import idna
 import requests
 from anymail.exceptions import AnymailAPIError, AnymailError
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend
+from django.core.validators import EmailValidator
 from urllib3.exceptions import NewConnectionError
 
 from feedback.events import Status
 from messaging.channels.base import DeliveryError, Outcome, Outgoing, Recipient
 from sprayer_project.outbound import BlockedAddress, check_host, parse_retry_after
 
-TIMEOUT = 25.0
+TIMEOUT = 20.0
 """Seconds that any single step with a mail server or provider may take."""
 
 ESPS: Mapping[str, Mapping[str, str]] = {
@@ -50,8 +53,25 @@ _STATUSES: Mapping[str, tuple[Status, str]] = {
     "rejected": (Status.FAILED, "rejected"),
     "failed": (Status.FAILED, "provider_failed"),
 }
+_is_mailbox = EmailValidator(allowlist=[])
 _DEAD_MAILBOX = re.compile(rb"\b5\.1\.(?:1|2|3|6|10)\b")
 _ADDRESS = re.compile(r"\S+@\S+")
+
+
+def mailbox(value: str) -> str:
+    """The address with its domain in lower-case ASCII (IDNA 2008). Raises ValueError with a sentence.
+
+    Quoted names and domain literals are refused.
+    """
+    local, _, domain = value.strip().rpartition("@")
+    try:
+        address = f"{local}@{idna.encode(domain, uts46=True).decode().lower()}"
+        _is_mailbox(address)
+    except (idna.IDNAError, ValidationError) as error:
+        raise ValueError("This is not a mailbox: use one like alice@example.com.") from error
+    if len(address) > 254 or local.startswith('"'):
+        raise ValueError("A mailbox has at most 254 characters and no quotes.")
+    return address
 
 
 class _Smtp(smtplib.SMTP):

@@ -5,7 +5,6 @@ Signatures follow Standard Webhooks (https://github.com/standard-webhooks/standa
 
 import asyncio
 import base64
-import binascii
 import hmac
 import ipaddress
 import os
@@ -32,9 +31,8 @@ Lookup = Callable[[str, int], list[str]]
 
 PER_HOST = 32
 """Requests under way to one host and port: a slow one waits for itself alone."""
-_CONNECTIONS = 2_000
-_DRAIN = 64 * 1024
-_DAY = 86_400.0
+_CONNECTIONS, _PATIENCE = 2_000, 15.0
+_DRAIN, _DAY = 64 * 1024, 86_400.0
 
 _V4_BLOCKED = tuple(
     ipaddress.IPv4Network(network)
@@ -101,7 +99,7 @@ def is_allowed_private(host: str, port: int) -> bool:
 def check_host(host: str, port: int, lookup: Lookup = look_up) -> list[str]:
     """The addresses of host, every one checked: connect to these, never to the name again (it may change its answer).
 
-    Blocks on DNS. Raises BlockedAddress if a single one is not public, OSError when the name has none.
+    Blocks on DNS. Raises BlockedAddress if a single one is not public, OSError when there is none.
     """
     if is_allowed_private(host, port):
         return lookup(host, port)
@@ -165,7 +163,7 @@ class Outbound:
         slots = self._slots.get(key)
         if slots is None:
             slots = self._slots[key] = asyncio.Semaphore(PER_HOST)
-        await _acquire(slots, timeout)
+        await _acquire(slots, min(timeout, _PATIENCE))
         try:
             return await self._exchange(self._trusted if trusted else self._guarded, target, body, headers, timeout)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -215,7 +213,7 @@ def secret_key(secret: str) -> bytes:
     """The key inside `whsec_<base64 of 24 to 64 bytes>`. Raises ValueError with a sentence."""
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except binascii.Error:
+    except ValueError:
         key = b""
     if not secret.startswith("whsec_") or not 24 <= len(key) <= 64:
         raise ValueError("A signing secret is whsec_ and 24 to 64 bytes in base64.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,37 +10,21 @@ from email.utils import parseaddr
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import idna
 from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import EmailValidator
 from rest_framework import serializers
 
 from feedback.events import Status
 from messaging import mail
-from messaging.channels.base import Channel, Outcome, Outgoing, Recipient
+from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient
 
 T = TypeVar("T")
-_LANES, _PER_LANE = 4, 20
+_LANES, _PER_LANE = 8, 10
 _threads = ThreadPoolExecutor(32, thread_name_prefix="mail")
-_is_mailbox = EmailValidator(allowlist=[])
 _header = re.compile(
     r"(?:List-[A-Za-z-]+|X-[A-Za-z0-9-]+|In-Reply-To|References|Auto-Submitted|Precedence|Feedback-ID)"
 )
-
-
-def _mailbox(value: str) -> str:
-    """Raises ValueError. The domain in lower-case ASCII (IDNA 2008); quoted names and domain literals are refused."""
-    local, _, domain = value.strip().rpartition("@")
-    try:
-        address = f"{local}@{idna.encode(domain, uts46=True).decode().lower()}"
-        _is_mailbox(address)
-    except (idna.IDNAError, ValidationError) as error:
-        raise ValueError("This is not a mailbox: use one like alice@example.com.") from error
-    if len(address) > 254 or local.startswith('"'):
-        raise ValueError("A mailbox has at most 254 characters and no quotes.")
-    return address
 
 
 class EmailConfig(forms.Form):
@@ -55,11 +40,12 @@ class EmailConfig(forms.Form):
     api_key = forms.CharField(required=False, max_length=1000, widget=forms.PasswordInput)
     api_secret = forms.CharField(required=False, max_length=1000, widget=forms.PasswordInput)
     sender_domain = forms.CharField(required=False, max_length=253)
+    retry_unknown = forms.BooleanField(required=False, help_text="Repeat a mail of which nobody knows whether it left.")
 
     def clean_from_email(self) -> str:
         value: str = self.cleaned_data["from_email"]
         try:
-            _mailbox(parseaddr(value)[1])
+            mail.mailbox(parseaddr(value)[1])
         except ValueError as error:
             raise ValidationError(str(error)) from error
         return value
@@ -105,7 +91,7 @@ class Email(Channel):
     def clean_address(self, value: Any) -> str:
         if not isinstance(value, str):
             raise ValueError("An e-mail address is a text like alice@example.com.")
-        return _mailbox(value)
+        return mail.mailbox(value)
 
     def mask_address(self, address: str) -> str:
         local, _, domain = address.rpartition("@")
@@ -122,7 +108,7 @@ class Email(Channel):
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
-        """Over up to four connections, each used for many mails."""
+        """Over up to eight connections, each used for many mails."""
         todo, done = deque(recipients), asyncio.Queue[Outcome | None]()
         count = min(_LANES, -(-len(recipients) // _PER_LANE))
         lanes = [asyncio.create_task(self._lane(config, message, todo, done)) for _ in range(count)]
@@ -144,8 +130,12 @@ class Email(Channel):
         self, config: Mapping[str, Any], message: Outgoing, todo: deque[Recipient], done: asyncio.Queue[Outcome | None]
     ) -> None:
         connection = mail.connection(config, trusted=message.mode == "test")
+        # No mail may start that could outlast the claim on its delivery: another dispatcher would send it again.
+        end = time.monotonic() + max(settings.CLAIM_LEASE - 2 * mail.TIMEOUT, mail.TIMEOUT / 5)
         try:
             while todo:
+                if time.monotonic() > end:
+                    raise DeliveryError("provider_slow", detail="The provider is too slow for so many mails at once.")
                 await _in_thread(mail.open_connection, connection)
                 if todo:
                     to = todo.popleft()

@@ -123,6 +123,21 @@ async def test_no_answer_in_time_after_the_mail_went_out_is_unknown(
     assert outcomes["quick@example.com"].status == Status.SENT
 
 
+async def test_a_server_too_slow_for_the_claims_gets_the_rest_later(
+    sandbox: Sandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail, "TIMEOUT", 5)
+    settings.CLAIM_LEASE, sandbox.control.slow = 0.1, 1.1
+    outcomes = []
+    addresses = [recipient(address, number) for number, address in enumerate(["slow@example.com", "b@example.com"])]
+    with pytest.raises(DeliveryError) as late:
+        email = channel("email")
+        async for outcome in email.send(email.sandbox_config("acme"), MESSAGE, addresses):
+            outcomes.append(outcome)
+    assert [outcome.status for outcome in outcomes] == [Status.SENT]
+    assert (late.value.reason, late.value.permanent, late.value.unknown) == ("provider_slow", False, False)
+
+
 async def test_a_refused_login_is_the_tenants_and_permanent(sandbox: Sandbox) -> None:
     config = {**channel("email").sandbox_config("acme"), "password": "wrong"}
     with pytest.raises(DeliveryError) as refused:
