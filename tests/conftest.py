@@ -19,6 +19,7 @@ from django.core.management import call_command
 from django.db import connection
 from pika.exceptions import ChannelClosedByBroker
 from pymongo import MongoClient
+from pymongo.database import Database
 
 from deploy.local.stack import Stack
 from messaging import channels
@@ -122,7 +123,7 @@ def _tenant(slug: str, name: str, owner_email: str, viewer_email: str | None) ->
 def _empty_mongodb() -> None:
     client: MongoClient[dict[str, Any]]
     with MongoClient(settings.MONGODB_URL, retryWrites=False) as client:
-        database = client.get_default_database()
+        database: Database[dict[str, Any]] = client.get_default_database()
         for name in database.list_collection_names():
             if not name.startswith("system."):
                 database[name].delete_many({})

@@ -93,12 +93,12 @@ def test_an_acknowledged_mongodb_write_survives_sigkill(private: Stack) -> None:
     for number in range(3):
         client: MongoClient[dict[str, Any]]
         with MongoClient(HOST, private.mongo.port, retryWrites=False) as client:
-            collection = client.sprayer.get_collection("kept", write_concern=WriteConcern(w="majority", j=True))
-            collection.insert_one({"_id": number})
+            kept = client["sprayer"]["kept"].with_options(write_concern=WriteConcern(w="majority", j=True))
+            kept.insert_one({"_id": number})
         private.mongo.kill()
         private.mongo.start()
         with MongoClient(HOST, private.mongo.port) as client:
-            assert [row["_id"] for row in client.sprayer.kept.find().sort("_id")] == list(range(number + 1))
+            assert [row["_id"] for row in client["sprayer"]["kept"].find().sort("_id")] == list(range(number + 1))
 
 
 def test_stopping_rabbitmq_leaves_nothing_of_it_behind(private: Stack) -> None:

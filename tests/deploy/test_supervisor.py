@@ -40,7 +40,9 @@ def running(tmp_path: Path, said: Spoken) -> Iterator[Supervisor]:
 
 def program_in(folder: Path, name: str) -> processes.Identity:
     path = folder / "run" / f"{name}.pid"
-    return wait_for(lambda: processes.read_pid(path), 10, f"the pid of {name}")
+    found = wait_for(lambda: processes.read_pid(path), 10, f"the pid of {name}")
+    assert found
+    return found
 
 
 def test_a_killed_program_is_started_again_and_said_so(running: Supervisor, tmp_path: Path, said: Spoken) -> None:
