@@ -28,7 +28,7 @@ _PENDING = {"fields": ["tenant"], "partialFilterExpression": {"index_pending": T
 
 
 class Address(EmbeddedDocument):
-    """Where a receiver is reached on one channel. status is active or retired; active_at is when it last became active."""
+    """Where a receiver is reached on one channel. status: active or retired; active_at: when it last became so."""
 
     channel = StringField(required=True)
     address = StringField(required=True)

@@ -98,7 +98,8 @@ def apply(tenant: str, entries: Sequence[Entry], generation: str = "") -> list[i
     for start in range(0, len(entries), CHUNK):
         with client.pipeline(transaction=False) as pipe:
             for entry in entries[start : start + CHUNK]:
-                arguments = [base(tenant), generation, encoded(tenant, entry.name), entry.version, int(entry.deleted)]
+                arguments: list[str | int] = [base(tenant), generation, encoded(tenant, entry.name)]
+                arguments += [entry.version, int(entry.deleted)]
                 writers[type(entry)](keys, arguments + _arguments(entry), client=pipe)
             answers += pipe.execute()
     if -1 in answers:

@@ -19,7 +19,7 @@ _BIGGEST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class NewAddress:
+class AddressInput:
     """An address as the tenant wrote it: text, or a Web Push subscription object."""
 
     channel: str
@@ -31,7 +31,7 @@ class ReceiverInput:
     """All of a receiver: what is missing is empty afterwards."""
 
     name: str
-    addresses: Sequence[NewAddress] = ()
+    addresses: Sequence[AddressInput] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
     locale: str | None = None
     timezone: str | None = None
@@ -52,7 +52,7 @@ def named(value: Any, pointer: str) -> str:
         raise Invalid("invalid_name", str(error), pointer) from error
 
 
-def clean_addresses(tenant: str, values: Sequence[NewAddress]) -> list[CleanAddress]:
+def clean_addresses(tenant: str, values: Sequence[AddressInput]) -> list[CleanAddress]:
     """Canonical, each once. Raises Invalid with a pointer an address that is wrong."""
     if len(values) > MAX_ADDRESSES:
         raise Invalid("too_many_addresses", f"A receiver has at most {MAX_ADDRESSES} addresses.", "/addresses")

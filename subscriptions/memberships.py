@@ -42,7 +42,7 @@ def put_group(tenant: str, name: str, title: str | None = None, channels: Sequen
     else:
         raise Conflict("busy", "The group is being changed by others: repeat the request.", retry_after=1)
     if row.index_pending:
-        syncing.attempt(tenant, lambda: int(syncing.sync_groups(tenant, [row], 0)))
+        syncing.attempt(tenant, lambda: syncing.sync_groups(tenant, [row], 0))
     return row
 
 
@@ -56,7 +56,7 @@ def delete_group(tenant: str, name: str) -> None:
         record.live(tenant, name=name), change, return_document=ReturnDocument.AFTER
     )
     if found:
-        syncing.attempt(tenant, lambda: int(syncing.sync_groups(tenant, [record.group_row(found)], _PAGES)))
+        syncing.attempt(tenant, lambda: syncing.sync_groups(tenant, [record.group_row(found)], _PAGES))
 
 
 def subscribe(tenant: str, group: str, receiver: str, channels: Sequence[str] | None = None) -> SubscriptionRow:

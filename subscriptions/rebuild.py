@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import cast
+from typing import Any, cast
 
 import structlog
 
@@ -66,7 +66,7 @@ def _attempt(tenant: str, wanted: Callable[[], bool], progress: Callable[[int], 
 def _build(tenant: str, renew: Callable[[], None], progress: Callable[[int], None] | None) -> int:
     client, started = redis.client(tenant), time.monotonic()
     generation, written = f"{time.time_ns():x}{os.urandom(4).hex()}", 0
-    run_id = client.info("server")["run_id"]
+    run_id = cast(dict[str, Any], client.info("server"))["run_id"]
     client.sadd(index.base(tenant) + "generations", generation)
     client.set(index.building_key(tenant), generation)
     for groups in record.group_pages(tenant, index.CHUNK):
@@ -105,7 +105,7 @@ def _lease(tenant: str) -> Iterator[Callable[[], None]]:
 
 
 def _delete_others(tenant: str, current: str, renew: Callable[[], None]) -> None:
-    """Delete every key of the generations that are not valid. A generation lists its own names: nothing is scanned for."""
+    """Delete the keys of every other generation. Each lists its own names: the key space is never scanned."""
     client, registry = redis.client(tenant), index.base(tenant) + "generations"
     for generation in cast(set[str], client.smembers(registry)) - {current}:
         root = index.base(tenant) + generation

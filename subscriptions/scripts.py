@@ -1,4 +1,4 @@
-"""The Lua scripts of the subscription index: each is atomic, so that it sees one generation from its first line to its last.
+"""The Lua scripts of the subscription index: each is atomic, so that it sees one generation throughout.
 
 Key names are built inside from a prefix that holds the tenant's hash tag: all of them live in the slot of KEYS[1].
 

@@ -267,3 +267,11 @@ def _after(cursor: str | None) -> str:
         return clean_name(position)
     except ValueError as error:
         raise Invalid("invalid_cursor", "Pass next_cursor of an earlier answer unchanged.", "?cursor") from error
+
+
+def tenants() -> list[str]:
+    """Every tenant that has receivers or groups."""
+    found = (
+        collection.distinct("tenant", {"deleted": False}) for collection in (documents.receivers(), documents.groups())
+    )
+    return sorted({tenant for names in found for tenant in names})

@@ -16,8 +16,8 @@ from pymongo.errors import BulkWriteError
 from sprayer_project.errors import Conflict, Invalid, NotFound, SprayerError
 from subscriptions import documents, record, syncing
 from subscriptions.inputs import (
+    AddressInput,
     CleanAddress,
-    NewAddress,
     ReceiverInput,
     clean_addresses,
     clean_attributes,
@@ -32,7 +32,7 @@ from subscriptions.syncing import finish_pending
 
 __all__ = [
     "KEEP",
-    "NewAddress",
+    "AddressInput",
     "ReceiverInput",
     "delete_group",
     "delete_receiver",
@@ -66,7 +66,7 @@ _Values = dict[str, Any]
 def put_receiver(
     tenant: str,
     name: str,
-    addresses: Sequence[NewAddress] = (),
+    addresses: Sequence[AddressInput] = (),
     attributes: Mapping[str, Any] | None = None,
     locale: str | None = None,
     timezone: str | None = None,
@@ -104,10 +104,10 @@ def put_receivers(tenant: str, items: Sequence[ReceiverInput]) -> list[ReceiverR
 def patch_receiver(
     tenant: str,
     name: str,
-    addresses: Sequence[NewAddress] | Keep = KEEP,
+    addresses: Sequence[AddressInput] | Keep = KEEP,
     attributes: Mapping[str, Any] | Keep = KEEP,
-    locale: str | None | Keep = KEEP,
-    timezone: str | None | Keep = KEEP,
+    locale: str | Keep | None = KEEP,
+    timezone: str | Keep | None = KEEP,
 ) -> ReceiverRow:
     """Change what is given (JSON Merge Patch, RFC 7396): addresses are replaced, attributes merged, None removes.
 

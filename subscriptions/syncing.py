@@ -6,8 +6,9 @@ condition that the version is still the same. Whatever dies or fails in between 
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from bson import ObjectId
@@ -19,6 +20,7 @@ from subscriptions.record import GroupRow, ReceiverRow, SubscriptionRow
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 _ROUNDS = 3
 _Row = ReceiverRow | GroupRow | SubscriptionRow
 
@@ -75,7 +77,7 @@ def finish_pending(limit: int) -> int:
     tenants: set[str] = set()
     for collection in (documents.receivers(), documents.groups(), documents.subscriptions()):
         tenants |= set(collection.distinct("tenant", {"index_pending": True}))
-    return sum(attempt(tenant, lambda tenant=tenant: finish_tenant(tenant, limit)) or 0 for tenant in sorted(tenants))  # type: ignore[misc]
+    return sum(attempt(tenant, partial(finish_tenant, tenant, limit)) or 0 for tenant in sorted(tenants))
 
 
 def finish_tenant(tenant: str, limit: int) -> int:
@@ -92,7 +94,7 @@ def finish_tenant(tenant: str, limit: int) -> int:
     return len(groups) + len(subscriptions) + len(receivers)
 
 
-def attempt(tenant: str, step: Callable[[], int]) -> int | None:
+def attempt(tenant: str, step: Callable[[], T]) -> T | None:
     """Do a step that needs Redis; where Redis fails, what it would have finished stays pending."""
     try:
         return step()
