@@ -60,7 +60,10 @@ document.addEventListener("change", (event) => {
 // Filters that were left empty stay out of the address.
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("form[data-autosubmit]")) return;
-  for (const field of event.target.elements) field.disabled = field.name !== "" && field.value === "";
+  const timed = [...event.target.querySelectorAll("[type=datetime-local]")].some((field) => field.value);
+  for (const field of event.target.elements) {
+    field.disabled = field.name !== "" && (field.value === "" || ("zone" in field.dataset && !timed));
+  }
 });
 addEventListener("pageshow", () => {
   for (const field of document.querySelectorAll("form[data-autosubmit] :disabled")) field.disabled = false;
@@ -79,5 +82,6 @@ document.addEventListener("htmx:beforeRequest", (event) => {
 });
 document.addEventListener("htmx:load", (event) => localise(event.target));
 
+for (const field of document.querySelectorAll("[data-zone]")) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
 localise(document);
 for (const choice of document.querySelectorAll("[data-shows]:checked")) show(choice);

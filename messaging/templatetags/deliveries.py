@@ -1,0 +1,87 @@
+"""Totals of deliveries as pictures."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django import template
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from feedback.events import Status
+
+register = template.Library()
+
+ORDER = (
+    Status.READ,
+    Status.DELIVERED,
+    Status.SENT,
+    Status.QUEUED,
+    Status.SCHEDULED,
+    Status.DEFERRED,
+    Status.SUPPRESSED,
+    Status.CANCELLED,
+    Status.EXPIRED,
+    Status.BOUNCED,
+    Status.FAILED,
+)
+"""From the best to the worst: so a bar reads from left to right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A status and its number of deliveries."""
+
+    status: Status
+    count: int
+
+
+@register.filter
+def shares(statuses: Mapping[str, int]) -> list[Share]:
+    """Statuses that occur, in the order of a bar."""
+    return [Share(status, statuses[status]) for status in ORDER if statuses.get(status)]
+
+
+@register.filter
+def together(channels: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """status -> number over all channels."""
+    summed: dict[str, int] = {}
+    for statuses in channels.values():
+        for status, count in statuses.items():
+            summed[status] = summed.get(status, 0) + count
+    return summed
+
+
+@register.filter
+def count(statuses: Mapping[str, int]) -> int:
+    return sum(statuses.values())
+
+
+@register.simple_tag
+def bar(statuses: Mapping[str, int], size: str = "") -> SafeString:
+    """One stacked bar, in per mille of the whole; its words are for those who do not see it."""
+    parts = shares(statuses)
+    whole = sum(part.count for part in parts)
+    at, rects = 0.0, []
+    for part in parts:
+        width = 1000 * part.count / whole
+        rects.append((part.status, f"{at:.2f}", f"{width:.2f}", f"{part.count} {part.status}"))
+        at += width
+    words = ", ".join(f"{part.count} {part.status}" for part in parts) or "no deliveries yet"
+    drawn = format_html_join(
+        "",
+        '<rect class="status status-{}" x="{}" width="{}" height="10"><title>{}</title></rect>',
+        rects,
+    )
+    return format_html(
+        '<svg class="bar {}" viewBox="0 0 1000 10" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>',
+        size,
+        words,
+        drawn,
+    )
+
+
+@register.filter
+def pretty(value: object) -> str:
+    """JSON for people."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)

@@ -1,0 +1,146 @@
+"""Console pages: messages, one message, one delivery, sending."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.contrib import messages as notices
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from rest_framework.exceptions import ValidationError
+
+from feedback import selectors as feedback
+from feedback.events import Status
+from feedback.services import RETRIABLE
+from messaging import selectors, services
+from messaging.forms import DeliveryFilter, MessageFilter, SendForm
+from messaging.selectors import MessageRow
+from sprayer_project.errors import Conflict, Invalid, KeyReused, TooLarge, as_problem
+from tenants import console
+from tenants.models import Membership
+
+PAGE = 25
+_OVER = frozenset({"settled", "cancelled", "expired"})
+_CALLBACK_TIME = timedelta(minutes=2)
+"""How long a message page waits for providers to say more than "sent"."""
+
+
+@console.page()
+def index(request: HttpRequest, member: Membership) -> HttpResponse:
+    return redirect("console-messages", member.tenant.slug)
+
+
+@console.page()
+def messages(request: HttpRequest, member: Membership) -> HttpResponse:
+    """The tenant's messages, newest first."""
+    return console.show(request, member, "messaging/messages.html", _list_context(request, member))
+
+
+@console.page()
+def message_rows(request: HttpRequest, member: Membership) -> HttpResponse:
+    """The same rows alone: what the page asks for again and again."""
+    return console.show(request, member, "messaging/_message_rows.html", _list_context(request, member))
+
+
+@console.page()
+def message(request: HttpRequest, member: Membership, message: str) -> HttpResponse:
+    """One message: what it says, what became of it."""
+    return console.show(request, member, "messaging/message.html", _message_context(request, member, message))
+
+
+@console.page()
+def message_live(request: HttpRequest, member: Membership, message: str) -> HttpResponse:
+    """Its moving part alone."""
+    return console.show(request, member, "messaging/_message_live.html", _message_context(request, member, message))
+
+
+@console.page()
+def delivery(request: HttpRequest, member: Membership, delivery: str) -> HttpResponse:
+    """One delivery's timeline."""
+    found = feedback.delivery(member.tenant.slug, _mode_of(member, delivery), delivery)
+    retriable = found.row.status in RETRIABLE
+    context = {"section": "messages", "row": found.row, "timeline": found.timeline, "retriable": retriable}
+    return console.show(request, member, "messaging/delivery.html", context)
+
+
+@console.page("send", methods=("POST",))
+def retry(request: HttpRequest, member: Membership, delivery: str) -> HttpResponse:
+    """Open another round of a delivery."""
+    try:
+        services.retry_delivery(member.tenant.slug, _mode_of(member, delivery), delivery)
+    except Conflict as error:
+        notices.error(request, error.detail)
+    else:
+        notices.success(request, "Another round is on its way.")
+    return redirect("console-delivery", member.tenant.slug, delivery)
+
+
+@console.page("send", methods=("GET", "HEAD", "POST"))
+def send(request: HttpRequest, member: Membership) -> HttpResponse:
+    """A form that sends one message; what the API would refuse is said at the fields."""
+    form = SendForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        values = form.cleaned_data
+        try:
+            accepted = services.accept(member.tenant.slug, values["mode"], form.message(), values["idempotency_key"])
+        except (Invalid, ValidationError, TooLarge, KeyReused, Conflict) as error:
+            form.refuse(as_problem(error))
+        else:
+            notices.success(request, "Accepted. This page follows what becomes of it.")
+            return redirect("console-message", member.tenant.slug, accepted.id)
+    return console.show(request, member, "messaging/send.html", {"section": "send", "form": form})
+
+
+def _list_context(request: HttpRequest, member: Membership) -> dict[str, Any]:
+    form = MessageFilter(request.GET)
+    cursor = request.GET.get("cursor")
+    found = selectors.messages(member.tenant.slug, cursor=cursor, limit=PAGE, **form.values())
+    return {
+        "section": "messages",
+        "filter": form,
+        "page": found,
+        "cursor": cursor,
+        "rows_url": _with_query(request, "console-message-rows", member.tenant.slug),
+        "api_url": f"{settings.PUBLIC_URL}/api/v1/messages",
+    }
+
+
+def _message_context(request: HttpRequest, member: Membership, identifier: str) -> dict[str, Any]:
+    tenant = member.tenant.slug
+    row = selectors.message(tenant, None, identifier)
+    form = DeliveryFilter(row.channels, request.GET)
+    cursor = request.GET.get("cursor")
+    found = feedback.deliveries(tenant, row.mode, row.id, cursor=cursor, limit=PAGE, **form.values())
+    return {
+        "section": "messages",
+        "row": row,
+        "filter": form,
+        "filtered": bool(form.values()),
+        "page": found,
+        "cursor": cursor,
+        "moving": _is_moving(row),
+        "page_url": reverse("console-message", args=[tenant, row.id]),
+        "live_url": _with_query(request, "console-message-live", tenant, row.id),
+    }
+
+
+def _is_moving(row: MessageRow) -> bool:
+    if row.status not in _OVER:
+        return True
+    sent = any(statuses.get(Status.SENT) for statuses in row.totals.channels.values())
+    return row.totals.open > 0 or (sent and datetime.now(UTC) - row.created_at < _CALLBACK_TIME)
+
+
+def _mode_of(member: Membership, delivery: str) -> str:
+    """The console shows both modes. Raises Http404."""
+    row = feedback.states(member.tenant.slug, [delivery]).get(delivery)
+    if row is None:
+        raise Http404(f"There is no delivery {delivery!r}.")
+    return row.mode
+
+
+def _with_query(request: HttpRequest, name: str, *parts: str) -> str:
+    query = urlencode(request.GET.lists(), doseq=True)
+    return reverse(name, args=parts) + (f"?{query}" if query else "")

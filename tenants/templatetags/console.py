@@ -1,0 +1,36 @@
+"""Small pieces of the console's visual language."""
+
+from datetime import datetime
+
+from django import template
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """A picture of static/icons.svg, for the eye only."""
+    return format_html('<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>', static("icons.svg"), name)
+
+
+@register.simple_tag
+def moment(at: datetime | None, otherwise: str = "—") -> SafeString:
+    """A time that console.js puts into the viewer's zone; UTC where no script runs."""
+    if at is None:
+        return format_html('<span class="muted">{}</span>', otherwise)
+    return format_html('<time datetime="{}">{:%Y-%m-%d %H:%M:%S} UTC</time>', at.isoformat(), at)
+
+
+@register.simple_tag
+def badge(status: str) -> SafeString:
+    """A status in its colour."""
+    return format_html('<span class="badge status status-{}">{}</span>', status, status)
+
+
+@register.simple_tag
+def mode(name: str) -> SafeString:
+    """live or test"""
+    return format_html('<span class="chip {}">{}</span>', name, name)
