@@ -1,6 +1,6 @@
 import json
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pika
 import pytest
@@ -19,7 +19,7 @@ from messaging.sandbox.twilio import sandbox_credentials
 from sprayer_project import amqp
 from subscriptions import selectors
 from subscriptions import services as subscriptions
-from subscriptions.inputs import NewAddress
+from subscriptions.inputs import AddressInput
 from tenants.services import set_channel_config
 from tests.conftest import TenantUnderTest
 from tests.live import wait_for
@@ -37,7 +37,10 @@ def twilio_calls(
     signature = RequestValidator(token).compute_signature(url, form)
     parts = urlsplit(url)
     return Client(enforce_csrf_checks=True).post(
-        f"{path or parts.path}?{parts.query}", form, headers={"X-Twilio-Signature": signature}
+        f"{path or parts.path}?{parts.query}",
+        urlencode(form),
+        content_type="application/x-www-form-urlencoded",
+        headers={"X-Twilio-Signature": signature},
     )
 
 
@@ -80,7 +83,7 @@ def test_a_test_callback_is_verified_with_the_sandboxs_token(acme: TenantUnderTe
 @pytest.mark.parametrize(("mode", "status"), [("live", "retired"), ("test", "active")])
 def test_a_dead_number_is_retired_by_a_live_callback_only(acme: TenantUnderTest, mode: str, status: str) -> None:
     set_channel_config("acme", "sms", CONFIG, by=acme.owner)
-    address = NewAddress("sms", "+34600000001")
+    address = AddressInput("sms", "+34600000001")
     subscriptions.put_receiver("acme", "alice", [address])
     url, _ = our_url("acme", mode)
     token = TOKEN if mode == "live" else sandbox_credentials("acme")[1]
