@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django import forms
+from django.http import QueryDict
 
 from feedback.events import Status
 from messaging import channels, selectors
@@ -36,11 +37,10 @@ class MessageFilter(forms.Form):
     until = _time_field("Until")
     zone = forms.CharField(required=False, max_length=60, widget=forms.HiddenInput(attrs={"data-zone": True}))
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, auto_id="filter_%s", **kwargs)
-        self.fields["channel"] = forms.ChoiceField(
-            required=False, choices=_choices("Any channel", list(channels.registry()))
-        )
+    def __init__(self, asked: QueryDict):
+        super().__init__(asked, auto_id="filter_%s")
+        names = list(channels.registry())
+        self.fields["channel"] = forms.ChoiceField(required=False, choices=_choices("Any channel", names))
         self.order_fields(["mode", "status", "channel", "receiver", "group", "since", "until", "zone"])
 
     def values(self) -> dict[str, Any]:
@@ -65,8 +65,8 @@ class DeliveryFilter(forms.Form):
     channel = forms.ChoiceField(required=False)
     receiver = forms.CharField(required=False, max_length=256)
 
-    def __init__(self, names: Sequence[str], *args: Any, **kwargs: Any):
-        super().__init__(*args, auto_id="filter_%s", **kwargs)
+    def __init__(self, asked: QueryDict, names: Sequence[str]):
+        super().__init__(asked, auto_id="filter_%s")
         self.fields["channel"] = forms.ChoiceField(required=False, choices=_choices("Any channel", names))
 
     def values(self) -> dict[str, str]:
@@ -101,7 +101,7 @@ class SendForm(forms.Form):
     title = forms.CharField(required=False, max_length=1_000)
     body = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 4}))
     type = forms.CharField(required=False, max_length=100, help_text="Your own word for this kind: score.changed.")
-    data = forms.CharField(
+    json_data = forms.CharField(
         required=False,
         label="JSON data",
         widget=forms.Textarea(attrs={"rows": 4, "class": "mono", "spellcheck": "false"}),
@@ -121,8 +121,8 @@ class SendForm(forms.Form):
             assert isinstance(choice_field, forms.ChoiceField)
             choice_field.choices = choices
 
-    def clean_data(self) -> Any:
-        raw = self.cleaned_data["data"].strip()
+    def clean_json_data(self) -> Any:
+        raw = self.cleaned_data["json_data"].strip()
         try:
             return json.loads(raw) if raw else None
         except ValueError as error:
@@ -145,7 +145,9 @@ class SendForm(forms.Form):
             self.GROUP: {"groups": [values["group"]]},
             self.ADDRESS: {"addresses": [{"channel": values["address_channel"], "address": values["address"]}]},
         }[values["target"]]
-        content = {name: values[name] for name in ("type", "title", "body", "data") if values[name] not in ("", None)}
+        content = {name: values[name] for name in ("type", "title", "body") if values[name]}
+        if values["json_data"] is not None:
+            content["data"] = values["json_data"]
         body: dict[str, Any] = {"to": to, "content": content}
         return body | ({"channels": values["channels"]} if values["channels"] else {})
 
@@ -168,7 +170,9 @@ def _field_of(pointer: str) -> str | None:
             return "address_channel"
         case ["to", "addresses", *_]:
             return "address"
-        case ["content", name, *_] if name in ("type", "title", "body", "data"):
+        case ["content", "data", *_]:
+            return "json_data"
+        case ["content", ("type" | "title" | "body") as name, *_]:
             return name
         case ["channels", *_]:
             return "channels"

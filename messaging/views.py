@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages as notices
@@ -110,7 +109,7 @@ def _list_context(request: HttpRequest, member: Membership) -> dict[str, Any]:
 def _message_context(request: HttpRequest, member: Membership, identifier: str) -> dict[str, Any]:
     tenant = member.tenant.slug
     row = selectors.message(tenant, None, identifier)
-    form = DeliveryFilter(row.channels, request.GET)
+    form = DeliveryFilter(request.GET, row.channels)
     cursor = request.GET.get("cursor")
     found = feedback.deliveries(tenant, row.mode, row.id, cursor=cursor, limit=PAGE, **form.values())
     return {
@@ -142,5 +141,5 @@ def _mode_of(member: Membership, delivery: str) -> str:
 
 
 def _with_query(request: HttpRequest, name: str, *parts: str) -> str:
-    query = urlencode(request.GET.lists(), doseq=True)
+    query = request.GET.urlencode()
     return reverse(name, args=parts) + (f"?{query}" if query else "")
