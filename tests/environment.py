@@ -50,6 +50,7 @@ def _take_over() -> Stack:
     for name in [name for name in os.environ if name.startswith("SPRAYER_")]:
         del os.environ[name]
     folder, base = Path(tempfile.mkdtemp(prefix="sprayer-test-")), free_base()
+    (folder / "static").mkdir()  # WhiteNoise warns of a missing one
     stack = Stack(folder / "stack", base, shards=2)
     sandbox = f"{HOST}:{base + SANDBOX_OFFSET}"
     os.environ.update(

@@ -38,6 +38,8 @@ class Local:
 def local() -> Local:
     """Raises StackError for a bad port."""
     var = Path(os.environ.get("SPRAYER_VAR_DIR") or ROOT / "var").absolute()
+    # WhiteNoise warns of a folder for collected files that does not exist, though nothing is collected here.
+    (var / "static").mkdir(parents=True, exist_ok=True)
     base = base_port()
     web, sandbox = _port("SPRAYER_PORT", 8000), _port("SPRAYER_SANDBOX_PORT", base + 8)
     smtp = _port("SPRAYER_SANDBOX_SMTP_PORT", base + 9)

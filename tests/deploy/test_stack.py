@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pymongo import MongoClient, WriteConcern
+from pymongo.collection import Collection
 
 from deploy.local import processes
 from deploy.local.servers import HOST, RabbitMQ, Redis, StackError, exchange
@@ -93,12 +94,15 @@ def test_an_acknowledged_mongodb_write_survives_sigkill(private: Stack) -> None:
     for number in range(3):
         client: MongoClient[dict[str, Any]]
         with MongoClient(HOST, private.mongo.port, retryWrites=False) as client:
-            kept = client["sprayer"]["kept"].with_options(write_concern=WriteConcern(w="majority", j=True))
+            kept: Collection[dict[str, Any]] = client["sprayer"]["kept"].with_options(
+                write_concern=WriteConcern(w="majority", j=True)
+            )
             kept.insert_one({"_id": number})
         private.mongo.kill()
         private.mongo.start()
         with MongoClient(HOST, private.mongo.port) as client:
-            assert [row["_id"] for row in client["sprayer"]["kept"].find().sort("_id")] == list(range(number + 1))
+            rows: list[dict[str, Any]] = client["sprayer"]["kept"].find().sort("_id").to_list()
+            assert rows == [{"_id": before} for before in range(number + 1)]
 
 
 def test_stopping_rabbitmq_leaves_nothing_of_it_behind(private: Stack) -> None:
