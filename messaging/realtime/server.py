@@ -38,7 +38,7 @@ class DrainingServer(Server):  # type: ignore[misc]
         self._draining: asyncio.Task[None] | None = None
 
     def run(self) -> None:
-        reactor.callWhenRunning(self._handle_signals)
+        reactor.callWhenRunning(self._on_running)
         super().run()
 
     def listen_success(self, port: Any) -> None:
@@ -58,7 +58,9 @@ class DrainingServer(Server):  # type: ignore[misc]
         }
         return super().kill_all_applications()
 
-    def _handle_signals(self) -> None:
+    def _on_running(self) -> None:
+        # A client that breaks the protocol gets a close frame with its code instead of a dropped connection.
+        self.ws_factory.setProtocolOptions(failByDrop=False)
         loop = asyncio.get_event_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._begin_to_drain)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -69,12 +69,21 @@ async def client(
         yield Client(socket)
 
 
-@pytest.fixture
-def web(live_system: LiveSystem, acme: TenantUnderTest) -> LiveSystem:
+@pytest.fixture(scope="module")
+def processes(
+    stack: Stack, indexes: None, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveSystem]:
     """Inboxes are compared every second, windows hold 20,000 bytes, slow clients are cut after half a second."""
+    system = LiveSystem(tmp_path_factory.mktemp("realtime"))
     fast = {"SPRAYER_REALTIME_CHECK": "1", "SPRAYER_REALTIME_WINDOW": "20000", "SPRAYER_REALTIME_SLOW": "0.5"}
-    live_system.start("web", env=fast)
-    return live_system
+    system.start("web", "feeder", env=fast)
+    yield system
+    system.close()
+
+
+@pytest.fixture
+def web(processes: LiveSystem, clean_stores: None, transactional_db: None, acme: TenantUnderTest) -> LiveSystem:
+    return processes
 
 
 async def test_a_client_is_welcomed_and_gets_what_waits_and_what_comes(web: LiveSystem) -> None:
@@ -117,7 +126,6 @@ async def test_a_socket_ends_with_its_token(web: LiveSystem) -> None:
 
 
 async def test_an_ack_moves_the_start_of_the_next_connection_and_is_reported_as_delivered(web: LiveSystem) -> None:
-    web.start("feeder")
     sent = [message(), message()]
     for outgoing in sent:
         await send(outgoing, "alice")
@@ -138,8 +146,8 @@ async def test_an_ack_moves_the_start_of_the_next_connection_and_is_reported_as_
 
 
 async def test_every_connection_of_a_receiver_gets_everything(web: LiveSystem) -> None:
-    web.start("web", env={"SPRAYER_REALTIME_CHECK": "60"})
-    async with client(web) as phone, client(web) as browser, client(web, web="web2") as tablet:
+    (other,) = web.start("web")
+    async with client(web) as phone, client(web) as browser, client(web, web=other.name) as tablet:
         devices = (phone, browser, tablet)
         for device in devices:
             await device.hear("welcome")
@@ -256,27 +264,36 @@ async def test_a_client_that_acknowledges_gets_more_than_a_window(web: LiveSyste
     assert heard == [outgoing.id for outgoing in sent]
 
 
-@pytest.mark.parametrize(
-    ("frame", "code"),
-    [
-        ("not json", "bad_frame"),
-        ("[]", "bad_frame"),
-        ('{"type": 7}', "bad_frame"),
-        (b"\x00\x01", "bad_frame"),
-        ('{"type": "dance"}', "unknown_type"),
-        ('{"type": "ack"}', "bad_offset"),
-        ('{"type": "ack", "offset": 7}', "bad_offset"),
-        ('{"type": "ack", "offset": "-1"}', "bad_offset"),
-        ('{"type": "resume", "epoch": 1, "offset": "1"}', "bad_epoch"),
-    ],
-)
-async def test_a_bad_frame_is_named_and_the_connection_goes_on(web: LiveSystem, frame: str | bytes, code: str) -> None:
+BAD_FRAMES = {
+    "not json": "bad_frame",
+    "[]": "bad_frame",
+    '{"type": 7}': "bad_frame",
+    b"\x00\x01": "bad_frame",
+    '{"type": "dance"}': "unknown_type",
+    '{"type": "ack"}': "bad_offset",
+    '{"type": "ack", "offset": 7}': "bad_offset",
+    '{"type": "ack", "offset": "-1"}': "bad_offset",
+    '{"type": "resume", "epoch": "", "offset": "1"}': "late_resume",
+}
+
+
+async def test_a_bad_frame_is_named_and_the_connection_goes_on(web: LiveSystem) -> None:
     async with client(web) as alice:
-        await alice.socket.send(frame)
-        assert (await alice.hear("error"))["code"] == code
         await alice.hear("welcome")
         await alice.say("ping")
         await alice.hear("pong")
+        for frame, code in BAD_FRAMES.items():
+            await alice.socket.send(frame)
+            assert (await alice.hear("error"))["code"] == code
+        await alice.say("ping")
+        await alice.hear("pong")
+
+
+async def test_a_resume_that_cannot_be_read_is_named_and_the_default_start_taken(web: LiveSystem) -> None:
+    async with client(web) as alice:
+        await alice.say("resume", epoch=1, offset="1")
+        assert (await alice.hear("error"))["code"] == "bad_epoch"
+        assert (await alice.hear("welcome"))["offset"] == "0"
 
 
 async def test_a_frame_that_is_too_long_ends_the_connection(web: LiveSystem) -> None:
@@ -287,12 +304,12 @@ async def test_a_frame_that_is_too_long_ends_the_connection(web: LiveSystem) -> 
 
 
 async def test_sigterm_sends_clients_elsewhere_and_nothing_is_missed(web: LiveSystem) -> None:
-    (second,) = web.start("web")
-    async with client(web) as alice:
+    first, second = web.start("web", "web")
+    async with client(web, web=first.name) as alice:
         welcome = await alice.hear("welcome")
         await send(message(), "alice")
         offset = (await alice.hear("message"))["offset"]
-        os.kill(web["web"].pid, signal.SIGTERM)
+        os.kill(first.pid, signal.SIGTERM)
         assert (await alice.hear("error"))["code"] == "restarting"
         assert await alice.end() == 4012
     outgoing = message()
