@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.utils import inline_serializer
 from rest_framework import serializers
 
 from sprayer_project.errors import as_problem
@@ -62,7 +63,7 @@ class GroupInputSerializer(StrictSerializer):
         child=StrictCharField(),
         required=False,
         allow_null=True,
-        help_text=f"The only ones it reaches. {_CHANNELS_HELP}",
+        help_text=f"All it reaches. {_CHANNELS_HELP}",
     )
 
 
@@ -127,31 +128,31 @@ class FieldErrorSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField()
 
 
-class BatchResultSerializer(serializers.Serializer[Any]):
-    receiver = serializers.CharField(allow_null=True)
-    status = serializers.IntegerField(help_text="200 or the HTTP status of what is wrong with this item.")
-    code = serializers.CharField(required=False)
-    detail = serializers.CharField(required=False)
-    errors = FieldErrorSerializer(many=True, required=False)
+BatchAnswerSerializer = inline_serializer(
+    "BatchAnswer",
+    {
+        "data": inline_serializer(
+            "BatchResult",
+            {
+                "receiver": serializers.CharField(allow_null=True),
+                "status": serializers.IntegerField(help_text="200 or the HTTP status of what is wrong with the item"),
+                "code": serializers.CharField(required=False),
+                "detail": serializers.CharField(required=False),
+                "errors": FieldErrorSerializer(many=True, required=False),
+            },
+            many=True,
+        )
+    },
+)
 
 
-class BatchAnswerSerializer(serializers.Serializer[Any]):
-    data = BatchResultSerializer(many=True)
+def _page_of(name: str, rows: serializers.BaseSerializer[Any]) -> serializers.Serializer[Any]:
+    return inline_serializer(name, {"data": rows, "next_cursor": serializers.CharField(allow_null=True)})
 
 
-class ReceiverPageSerializer(serializers.Serializer[Any]):
-    data = ReceiverSerializer(many=True)
-    next_cursor = serializers.CharField(allow_null=True)
-
-
-class GroupPageSerializer(serializers.Serializer[Any]):
-    data = GroupSerializer(many=True)
-    next_cursor = serializers.CharField(allow_null=True)
-
-
-class SubscriptionPageSerializer(serializers.Serializer[Any]):
-    data = SubscriptionSerializer(many=True)
-    next_cursor = serializers.CharField(allow_null=True)
+ReceiverPageSerializer = _page_of("ReceiverPage", ReceiverSerializer(many=True))
+GroupPageSerializer = _page_of("GroupPage", GroupSerializer(many=True))
+SubscriptionPageSerializer = _page_of("SubscriptionPage", SubscriptionSerializer(many=True))
 
 
 def receiver_body(row: ReceiverRow) -> dict[str, Any]:
