@@ -16,7 +16,7 @@ from feedback.events import Status
 from messaging import channels, selectors
 from sprayer_project.errors import NotFound
 from subscriptions import services
-from subscriptions.inputs import NewAddress
+from subscriptions.inputs import AddressInput
 from tenants import keys
 from tenants import selectors as tenants
 from tenants import services as tenant_services
@@ -136,10 +136,10 @@ def _key(plain: str, mode: str) -> str:
     return tenant_services.create_api_key(TENANT, mode, ["admin"], None, f"demo {mode}")[1]
 
 
-def _addresses(receiver: str) -> Iterator[NewAddress]:
+def _addresses(receiver: str) -> Iterator[AddressInput]:
     for name, channel in channels.registry().items():
         if channel.needs_address:
-            yield NewAddress(name, channel.sandbox_address(f"{TENANT}-{receiver}"))
+            yield AddressInput(name, channel.sandbox_address(f"{TENANT}-{receiver}"))
 
 
 def _exists(message: str) -> bool:

@@ -64,5 +64,11 @@ def ashard(index: int) -> AsyncClient:
     return shards[index]
 
 
+async def aclose() -> None:
+    """Close the running event loop's clients."""
+    for client in _async_shards.pop(asyncio.get_running_loop(), {}).values():
+        await client.aclose()
+
+
 def _plain(part: str) -> bool:
     return part.isascii() and all(character not in part for character in ":!{}")

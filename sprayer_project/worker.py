@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 import structlog
 from django import db
 
-from sprayer_project import amqp, env
+from sprayer_project import amqp, env, redis
 from sprayer_project.errors import STORE_ERRORS
 
 log = structlog.get_logger(__name__)
@@ -134,6 +134,7 @@ async def _run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], name:
     finally:
         stop.set()
         await health
+        await redis.aclose()
         db.connections.close_all()
         log.info("stopped")
 
