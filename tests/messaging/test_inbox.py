@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -103,7 +104,7 @@ async def test_an_entry_carries_what_its_delivered_event_needs() -> None:
 async def test_a_payload_is_stored_once_and_outlives_the_entries() -> None:
     outgoing = message()
     await send(outgoing, "alice", "bob", "charlie")
-    client = redis.aclient("acme")
+    client: Any = redis.aclient("acme")
     payloads = [key async for key in client.scan_iter("*payload*")]
     assert len(payloads) == 1
     assert await client.pexpiretime(payloads[0]) > outgoing.expires_at.timestamp() * 1000
@@ -204,7 +205,7 @@ async def test_an_older_redis_never_issues_an_offset_twice_under_one_epoch(stack
     old = message()
     record(old, "alice")
     await send(old, "alice")
-    client = redis.aclient("acme")
+    client: Any = redis.aclient("acme")
     names = [inbox.stream_key("acme", "alice") + suffix for suffix in ("", ":meta", ":ids")]
     snapshot = {name: await client.hgetall(name) for name in names[1:]}
     newer = message()
@@ -236,7 +237,7 @@ async def test_appending_wakes_the_processes_that_hold_the_receivers_and_no_othe
     await inbox.hold("acme", ["alice"], "prc_one")
     await inbox.hold("acme", ["bob"], "prc_two")
     await inbox.release("acme", "bob", "prc_two")
-    client = redis.aclient("acme")
+    client: Any = redis.aclient("acme")
     async with client.pubsub() as pubsub:
         await pubsub.psubscribe(f"{inbox.WAKE}*")
         await pubsub.get_message(timeout=5)

@@ -264,7 +264,7 @@ async def test_a_client_that_acknowledges_gets_more_than_a_window(web: LiveSyste
     assert heard == [outgoing.id for outgoing in sent]
 
 
-BAD_FRAMES = {
+BAD_FRAMES: dict[str | bytes, str] = {
     "not json": "bad_frame",
     "[]": "bad_frame",
     '{"type": 7}': "bad_frame",
