@@ -22,7 +22,7 @@ from deploy.local.servers import HOST, StackError, require_free
 from deploy.local.supervisor import Program, Supervisor
 
 READY_TIMEOUT = 60.0
-DOWN_TIMEOUT = 90.0
+DOWN_TIMEOUT = 120.0
 
 
 class Interrupted(BaseException):

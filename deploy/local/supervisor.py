@@ -14,7 +14,7 @@ from deploy.local import processes
 
 BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 STEADY = 60.0
-STOP_TIMEOUT = 20.0
+STOP_TIMEOUT = 15.0
 LOG_BYTES = 10 * 1024 * 1024
 _COLOURS = (36, 32, 33, 35, 34, 31)
 
@@ -76,9 +76,9 @@ class Supervisor:
         return None
 
     def stop(self) -> None:
+        """One after the other, the last started first: each may need those before it to finish what is in hand."""
         for keeper in reversed(self._keepers):
             keeper.ask_to_stop()
-        for keeper in reversed(self._keepers):
             if not keeper.finish():
                 self._say(f"{keeper.program.name} did not end within {STOP_TIMEOUT:g} s and was killed")
 
