@@ -28,6 +28,7 @@ class DocsView(SpectacularSwaggerSplitView):
     """Swagger UI from our own static files; its start-up script is a request of its own, so that no inline one runs."""
 
     authentication_classes = ()
+    schema = None
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         answer: HttpResponse = super().get(request, *args, **kwargs)  # type: ignore[no-untyped-call]

@@ -1,14 +1,14 @@
 """Every URL of the project."""
 
-from importlib import import_module
-from importlib.util import find_spec
-from itertools import chain
-
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
 from django.views import defaults
 
+import feedback.urls
+import messaging.urls
+import subscriptions.urls
+import tenants.urls
 from messaging import channels
 from sprayer_project import amqp, errors, health, openapi
 
@@ -21,18 +21,13 @@ def queues() -> list[str]:
     return [*jobs, amqp.RECORD_QUEUE, amqp.DEAD_QUEUE]
 
 
-def _of_apps(name: str) -> list[URLPattern | URLResolver]:
-    apps = [app for app in ("tenants", "subscriptions", "feedback", "messaging") if find_spec(f"{app}.urls")]
-    return list(chain.from_iterable(getattr(import_module(f"{app}.urls"), name, []) for app in apps))
-
-
 urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{API}openapi.json", openapi.DocumentView.as_view(), name="openapi"),
     path(f"{API}docs", openapi.DocsView.as_view(url_name="openapi"), name="docs"),
-    path(API, include(_of_apps("api_urls"))),
-    path("t/<slug:tenant>/", include(_of_apps("console_urls"))),
-    path("accounts/", include(_of_apps("account_urls"))),
-    path("", include(_of_apps("root_urls"))),
+    path(API, include([*subscriptions.urls.api_urls, *messaging.urls.api_urls, *feedback.urls.api_urls])),
+    path("t/<slug:tenant>/", include([*messaging.urls.console_urls, *tenants.urls.console_urls])),
+    path("accounts/", include(tenants.urls.account_urls)),
+    path("", include(tenants.urls.root_urls)),
     path("operators/", admin.site.urls),
     path("healthz", health.healthz),
     path("readyz", health.readyz),

@@ -56,10 +56,9 @@ def take(tenant: str, mode: str, rate: str = "", amount: int = 1) -> Quota:
 
 def valid_rate(rate: str) -> bool:
     try:
-        parse(rate)
+        return parse(rate).amount > 0
     except ValueError:
         return False
-    return True
 
 
 def _count(tenant: str, key: str, window: int, amount: int) -> int:
