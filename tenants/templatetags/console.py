@@ -21,7 +21,7 @@ def moment(at: datetime | None, otherwise: str = "—") -> SafeString:
     """A time that console.js puts into the viewer's zone; UTC where no script runs."""
     if at is None:
         return format_html('<span class="muted">{}</span>', otherwise)
-    return format_html('<time datetime="{}">{:%Y-%m-%d %H:%M:%S} UTC</time>', at.isoformat(), at)
+    return format_html('<time datetime="{}">{} UTC</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S}")
 
 
 @register.simple_tag

@@ -1,0 +1,197 @@
+"""The console's pages of messages, through Django's test client; nothing is dispatched."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.conf import settings
+from django.http import QueryDict
+from django.test import Client
+
+from feedback import services as feedback
+from feedback.events import DeliveryEvent, Status, delivery_id
+from messaging import selectors
+from messaging.forms import MessageFilter, SendForm
+from messaging.services import accept, cancel
+from subscriptions.services import put_receiver
+from tenants.models import User
+from tests.conftest import TenantUnderTest
+
+pytestmark = pytest.mark.services
+
+
+def _as(user: User | None) -> Client:
+    assert user is not None
+    client = Client()
+    client.force_login(user, settings.AUTHENTICATION_BACKENDS[1])
+    return client
+
+
+def _text(client: Client, path: str) -> str:
+    answer = client.get(path)
+    assert answer.status_code == 200, path
+    return answer.content.decode()
+
+
+def _message(tenant: str = "acme", title: str = "Goal", receiver: str = "ann") -> str:
+    put_receiver(tenant, receiver)
+    body = {"to": {"receivers": [receiver]}, "channels": ["websocket"], "content": {"title": title}}
+    return accept(tenant, "test", body).id
+
+
+def _delivery(message: str, status: Status, **changes: object) -> str:
+    identifier = delivery_id(message, "ann", "sms", "h")
+    event = DeliveryEvent(
+        tenant="acme",
+        mode="test",
+        message=message,
+        delivery=identifier,
+        receiver="ann",
+        channel="sms",
+        status=status,
+        at=datetime.now(UTC),
+        attempt=1,
+        address_hash="h",
+        address_masked="+34*****001",
+        expires_at=datetime.now(UTC) + timedelta(hours=1),
+        **changes,  # type: ignore[arg-type]
+    )
+    feedback.write([event])
+    return identifier
+
+
+def _form(**changes: object) -> dict[str, object]:
+    known = {"mode": "test", "target": "receiver", "receiver": "ann", "title": "Hi", "idempotency_key": "k1"}
+    return known | changes
+
+
+def test_an_empty_list_says_how_to_send(acme: TenantUnderTest) -> None:
+    page = _text(_as(acme.owner), "/t/acme/messages")
+    assert "No message yet" in page and "curl http" in page
+
+
+def test_the_list_shows_a_tenants_messages(acme: TenantUnderTest) -> None:
+    message = _message()
+    page = _text(_as(acme.viewer), "/t/acme/messages")
+    assert message in page and "Goal" in page and "Send a message" not in page
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [("receiver=ann", True), ("receiver=bea", False), ("mode=live", False), ("status=cancelled", False)],
+)
+def test_filters_narrow_the_list(acme: TenantUnderTest, query: str, found: bool) -> None:
+    assert (_message() in _text(_as(acme.owner), f"/t/acme/messages?{query}")) is found
+
+
+def test_a_time_filter_is_in_the_viewers_zone(db: None) -> None:
+    asked = QueryDict("since=2026-07-01T12:00&zone=Europe/Madrid")
+    assert MessageFilter(asked).values()["since"] == datetime(2026, 7, 1, 10, 0, tzinfo=UTC)
+
+
+def test_a_broken_cursor_is_a_bad_request(acme: TenantUnderTest) -> None:
+    assert _as(acme.owner).get("/t/acme/messages?cursor=!!").status_code == 400
+
+
+def test_older_messages_are_on_the_next_page(acme: TenantUnderTest) -> None:
+    ids = [_message(title=f"n{number}") for number in range(26)]
+    client = _as(acme.owner)
+    first = _text(client, "/t/acme/messages")
+    assert ids[0] not in first and ids[25] in first
+    cursor = first.split("?cursor=")[1].split('"')[0]
+    assert ids[0] in _text(client, f"/t/acme/messages?cursor={cursor}")
+
+
+def test_a_message_page_shows_totals_and_the_masked_address(acme: TenantUnderTest) -> None:
+    message = _message()
+    _delivery(message, Status.DELIVERED)
+    page = _text(_as(acme.owner), f"/t/acme/messages/{message}")
+    assert 'aria-label="1 delivered"' in page and "+34*****001" in page
+
+
+def test_a_settled_message_asks_for_no_more_news(acme: TenantUnderTest) -> None:
+    message = _message()
+    moving = f"/t/acme/messages/{message}/live"
+    client = _as(acme.owner)
+    assert "hx-trigger" in _text(client, moving)
+    cancel("acme", "test", message)
+    assert "hx-trigger" not in _text(client, moving)
+
+
+def test_a_timeline_shows_the_providers_answer(acme: TenantUnderTest) -> None:
+    delivery = _delivery(_message(), Status.FAILED, reason="invalid_address", detail={"code": 21211})
+    page = _text(_as(acme.owner), f"/t/acme/deliveries/{delivery}")
+    assert "invalid_address" in page and "21211" in page and "Retry" in page
+
+
+def test_a_viewer_may_not_retry(acme: TenantUnderTest) -> None:
+    delivery = _delivery(_message(), Status.FAILED)
+    client = _as(acme.viewer)
+    assert "Retry" not in _text(client, f"/t/acme/deliveries/{delivery}")
+    assert client.post(f"/t/acme/deliveries/{delivery}/retry").status_code == 403
+
+
+def test_a_retry_opens_a_round(acme: TenantUnderTest) -> None:
+    delivery = _delivery(_message(), Status.FAILED)
+    client = _as(acme.owner)
+    client.post(f"/t/acme/deliveries/{delivery}/retry")
+    assert "round 2" in _text(client, f"/t/acme/deliveries/{delivery}")
+
+
+def test_a_delivered_delivery_is_not_retried(acme: TenantUnderTest) -> None:
+    delivery = _delivery(_message(), Status.DELIVERED)
+    answer = _as(acme.owner).post(f"/t/acme/deliveries/{delivery}/retry", follow=True)
+    assert "nothing to retry" in answer.content.decode()
+
+
+def test_a_sent_form_leads_to_the_message(acme: TenantUnderTest) -> None:
+    put_receiver("acme", "ann")
+    form = _form(channels=["websocket"], json_data='{"match": 17}')
+    answer = _as(acme.owner).post("/t/acme/send", form)
+    assert answer.status_code == 302
+    row = selectors.message("acme", "test", answer["Location"].rpartition("/")[2])
+    assert row.content == {"title": "Hi", "data": {"match": 17}} and row.to["receivers"] == ["ann"]
+
+
+def test_a_form_sent_twice_makes_one_message(acme: TenantUnderTest) -> None:
+    put_receiver("acme", "ann")
+    client = _as(acme.owner)
+    answers = [client.post("/t/acme/send", _form(channels=["websocket"])) for _ in range(2)]
+    assert answers[0]["Location"] == answers[1]["Location"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"receiver": "nobody"}, "receiver", "create it first"),
+        ({"receiver": ""}, "receiver", "Say to whom"),
+        ({"json_data": "{"}, "json_data", "not JSON"),
+        ({"target": "group", "group": "none"}, "group", "create it first"),
+        ({"target": "address", "address_channel": "sms", "address": "12"}, "address", ""),
+    ],
+)
+def test_what_is_refused_is_said_at_the_field(
+    acme: TenantUnderTest, changes: dict[str, str], field: str, words: str
+) -> None:
+    put_receiver("acme", "ann")
+    answer = _as(acme.owner).post("/t/acme/send", _form(**changes))
+    form = answer.context["form"]
+    assert isinstance(form, SendForm)
+    assert words in " ".join(form.errors[field])
+    assert selectors.messages("acme", None).data == []
+
+
+def test_a_stranger_finds_nothing(acme: TenantUnderTest, globex: TenantUnderTest) -> None:
+    message = _message()
+    delivery = _delivery(message, Status.FAILED)
+    client = _as(globex.owner)
+    paths = ["messages", "messages/rows", f"messages/{message}", f"messages/{message}/live", "send"]
+    for tenant in ("acme", "globex"):
+        for path in [*paths[2:4], f"deliveries/{delivery}"]:
+            assert client.get(f"/t/{tenant}/{path}").status_code == 404
+    assert [client.get(f"/t/acme/{path}").status_code for path in paths] == [404] * len(paths)
+    assert client.post(f"/t/globex/deliveries/{delivery}/retry").status_code == 404
+
+
+def test_a_viewer_may_not_send(acme: TenantUnderTest) -> None:
+    client = _as(acme.viewer)
+    assert [client.get("/t/acme/send").status_code, client.post("/t/acme/send", _form()).status_code] == [403, 403]
