@@ -7,6 +7,7 @@ from tests import environment
 import logging
 import pkgutil
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,11 @@ class TenantUnderTest:
 
 def pytest_report_header() -> str:
     return f"logs and data of this run: {environment.FOLDER}"
+
+
+def pytest_sessionstart() -> None:
+    """A terminated run ends its servers, too."""
+    signal.signal(signal.SIGTERM, lambda number, frame: pytest.exit("SIGTERM", 143))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
