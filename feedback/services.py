@@ -13,7 +13,7 @@ from pymongo.errors import BulkWriteError
 from feedback import parking, selectors, updates
 from feedback.documents import Collection
 from feedback.events import OPEN, DeliveryEvent, Status
-from feedback.selectors import DeliveryRow, Totals
+from feedback.selectors import DeliveryRow
 from sprayer_project import amqp
 from sprayer_project.errors import Conflict, NotFound
 
@@ -90,12 +90,18 @@ def open_round(
 
 def cancel_open(tenant: str, message: str, now: datetime) -> int:
     """Cancel what is not yet sent of a message; returns how many deliveries. Without the broker, in the record only."""
-    events = [_event(row, Status.CANCELLED, "cancelled", now) for row in selectors.open_rows(tenant, message)]
+    rows = list(selectors.open_rows(tenant, message))
+    end(rows, Status.CANCELLED, "cancelled", now)
+    return len(rows)
+
+
+def end(rows: Sequence[DeliveryRow], status: Status, reason: str, now: datetime) -> None:
+    """These deliveries reach a status without an attempt. Without the broker, in the record only."""
+    events = [_event(row, status, reason, now) for row in rows]
     try:
         report(events)
     except amqp.BrokerUnavailable:
         write(events)
-    return len(events)
 
 
 def lease(deliveries: Sequence[DeliveryRow], until: datetime) -> None:
@@ -120,17 +126,18 @@ def drop_dead(tenant: str, mode: str, delivery_id: str) -> None:
     selectors.rows().update_one({"_id": row.id, "state.dead": listed}, {"$set": {"state.dead": updates.DROPPED}})
 
 
-def roll_up(limit: int) -> dict[str, Totals]:
-    """Count messages whose totals are stale and store the result; returns it by message. Safe to run twice at once."""
+def roll_up(limit: int) -> int:
+    """Count messages whose totals are stale and store the result; returns how many. Safe to run twice at once."""
     now = datetime.now(UTC)
     query = {"stale": True, "next_at": {"$not": {"$gt": now}}}
     stale = list(selectors.summaries().find(query, {"tenant": 1, "version": 1}).limit(limit))
-    counted = {found["_id"]: store_totals(found["_id"], found["tenant"], found["version"]) for found in stale}
-    return {message: totals for message, totals in counted.items() if totals is not None}
+    for found in stale:
+        store_totals(found["_id"], found["tenant"], found["version"])
+    return len(stale)
 
 
-def store_totals(message: str, tenant: str, version: int) -> Totals | None:
-    """Count and store as of this version; None when a later one is stored. Stays stale when events came meanwhile."""
+def store_totals(message: str, tenant: str, version: int) -> bool:
+    """Count and store as of this version, unless a later one is stored. Stays stale when events came meanwhile."""
     counted = selectors.count(tenant, message)
     took = datetime.now(UTC) - counted.as_of
     stored = selectors.summaries().update_one(
@@ -147,7 +154,7 @@ def store_totals(message: str, tenant: str, version: int) -> Totals | None:
     selectors.summaries().update_one(
         {"_id": message, "version": version, "stored_version": version}, {"$unset": {"stale": ""}}
     )
-    return counted if stored.modified_count else None
+    return bool(stored.modified_count)
 
 
 def _row(tenant: str, mode: str, delivery_id: str) -> DeliveryRow:

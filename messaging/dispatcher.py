@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -107,8 +107,8 @@ class Dispatcher:
                 raise result
 
     async def _contexts(self, work: Sequence[Work]) -> list[Context]:
-        """One a job; a tenant without credentials on the channel, or with the channel off, has an empty config."""
-        configs: dict[tuple[str, str], Mapping[str, Any]] = {}
+        """One a job; a tenant without credentials on the channel, or with the channel off, has no config."""
+        configs: dict[tuple[str, str], Mapping[str, Any] | None] = {}
         for one in work:
             key = (one.payload.tenant, one.payload.mode)
             if key not in configs:
@@ -118,11 +118,13 @@ class Dispatcher:
             for one in work
         ]
 
-    async def _config(self, tenant: str, mode: str) -> Mapping[str, Any]:
+    async def _config(self, tenant: str, mode: str) -> Mapping[str, Any] | None:
         if mode == "test":
             return self._channel.sandbox_config(tenant)
         found = await tenants.achannel_config(tenant, self._channel.name)
-        return found.values if found is not None and found.enabled else {}
+        if found is None:
+            return None if self._channel.Config.base_fields else {}
+        return found.values if found.enabled else None
 
     async def _claimed(
         self,
@@ -185,19 +187,25 @@ class Dispatcher:
             if recipient is not None:
                 recorded.append(self._recorder.record(outcomes.entry(context, recipient, outcome)))
 
-        if not context.config and self._channel.Config.base_fields:
-            error: DeliveryError | None = DeliveryError("no_credentials", permanent=True)
+        if context.config is None:
+            error: DeliveryError | None = DeliveryError("channel_off", permanent=True)
         else:
-            error = await self._call(context, recipients, note)
+            error = await self._call(context, context.config, recipients, note)
         for recipient in list(open_ones.values()):
             failure = error or DeliveryError("no_outcome", unknown=True)
             note(outcomes.refused(failure, recipient))
 
-    async def _call(self, context: Context, recipients: Sequence[Recipient], note: Any) -> DeliveryError | None:
+    async def _call(
+        self,
+        context: Context,
+        config: Mapping[str, Any],
+        recipients: Sequence[Recipient],
+        note: Callable[[Outcome], None],
+    ) -> DeliveryError | None:
         message = as_outgoing(context.payload, self._channel.name)
         by_id = {recipient.delivery: recipient for recipient in recipients}
         try:
-            async for outcome in self._channel.send(context.config, message, recipients):
+            async for outcome in self._channel.send(config, message, recipients):
                 if outcome.retire and context.payload.mode == "live":
                     await self._retire(context, by_id[outcome.delivery], outcome)
                 note(outcome)

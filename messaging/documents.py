@@ -36,6 +36,8 @@ class Message(Document):
     ttl = IntField()
     priority = StringField()
     collapse_key = StringField()
+    idempotency = StringField()
+    """The claim "<tenant>/<mode>/<key>" of an Idempotency-Key, for 24 hours."""
     idempotency_key = StringField()
     body_hash = StringField()
     key_expires_at = DateTimeField()
@@ -43,6 +45,8 @@ class Message(Document):
     """Whether every job of the first routing step was confirmed by the broker."""
     progress_at = DateTimeField()
     """When routing last moved; the sweeper routes a message anew that stands still."""
+    look_at = DateTimeField()
+    """When the sweeper looks at it again."""
     expected = IntField(default=0)
     """The number of deliveries that named targets make at least."""
     routes = ListField(StringField())
@@ -56,17 +60,12 @@ class Message(Document):
         "auto_create_index": False,
         "strict": False,
         "indexes": [
-            {
-                "fields": ["tenant", "mode", "idempotency_key"],
-                "unique": True,
-                "partialFilterExpression": {"idempotency_key": {"$type": "string"}},
-                "name": "idempotency",
-            },
+            {"fields": ["idempotency"], "unique": True, "sparse": True, "name": "idempotency"},
             {"fields": ["tenant", "mode", "-id"], "name": "newest"},
             {"fields": ["tenant", "mode", "status", "-id"], "name": "by_status"},
             {"fields": ["tenant", "to.groups", "-id"], "name": "by_group"},
             {"fields": ["tenant", "to.receivers", "-id"], "name": "by_receiver"},
-            {"fields": ["status", "progress_at"], "name": "progress"},
+            {"fields": ["status", "look_at"], "name": "sweep"},
             {"fields": ["key_expires_at"], "sparse": True, "name": "keys"},
         ],
     }

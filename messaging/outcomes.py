@@ -26,7 +26,8 @@ class Context:
 
     channel: Channel
     payload: Payload
-    config: Mapping[str, Any]
+    config: Mapping[str, Any] | None
+    """None: the tenant has no credentials on the channel, or has it off."""
     lane: str
 
 
@@ -36,7 +37,7 @@ def entry(context: Context, recipient: Recipient, outcome: Outcome, now: datetim
     if outcome.status is not Status.DEFERRED:
         dead = outcome.status is Status.FAILED
         return Entry(event=_event(context, recipient, outcome.status, outcome.reason, now, outcome, dead=dead))
-    if outcome.unknown and not (context.channel.repeat_unknown or context.config.get("retry_unknown")):
+    if outcome.unknown and not (context.channel.repeat_unknown or (context.config or {}).get("retry_unknown")):
         reason = outcome.reason or "unknown_outcome"
         return Entry(event=_event(context, recipient, Status.FAILED, reason, now, outcome, dead=True))
     delay = _delay(context.channel, recipient.attempt, outcome.retry_after)

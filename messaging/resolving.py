@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from subscriptions.selectors import Resolved
-
 from feedback.events import Status, delivery_id
 from messaging.channels.base import Channel, Recipient
 from messaging.jobs import Deliver, Target
 from messaging.payloads import Payload
 from subscriptions import selectors as subscribers
+from subscriptions.selectors import Resolved
 
 
 @dataclass(slots=True)

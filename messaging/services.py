@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from rest_framework.exceptions import ValidationError
 
 from feedback import services as feedback
-from feedback.events import OPEN, Status
-from feedback.selectors import DeliveryRow, deliveries, states
-from messaging import channels, endings, payloads, routing, unit_of_work
+from feedback.selectors import DeliveryRow, states
+from messaging import channels, payloads, routing, unit_of_work
 from messaging.documents import Message
 from messaging.jobs import Deliver, Target
 from messaging.serializers import MessageSerializer
@@ -29,7 +29,6 @@ from sprayer_project.errors import (
 from sprayer_project.ids import new_id
 from subscriptions import selectors as subscribers
 from subscriptions.addresses import address_hash
-from tenants import selectors as tenants
 
 MAX_MESSAGE = 256 * 1024
 KEY_LIFE = timedelta(hours=24)
@@ -59,6 +58,7 @@ def accept(tenant: str, mode: str, body: Mapping[str, Any], idempotency_key: str
     record = _record(tenant, mode, _validated(body))
     if idempotency_key:
         record |= {
+            "idempotency": _claim(tenant, mode, idempotency_key),
             "idempotency_key": idempotency_key,
             "body_hash": body_hash,
             "key_expires_at": record["created_at"] + KEY_LIFE,
@@ -90,14 +90,7 @@ def cancel(tenant: str, mode: str, identifier: str) -> None:
     if not changed.modified_count:
         raise Conflict("not_cancellable", f"The message is {record['status']}: nothing is left to cancel.")
     payloads.store(payloads.of_record(record | {"status": "cancelled"}))
-    for status in sorted(OPEN):
-        cursor = None
-        while True:
-            page = deliveries(tenant, mode, identifier, status=status, cursor=cursor, limit=500)
-            endings.end(page.data, Status.CANCELLED, "cancelled")
-            cursor = page.next_cursor
-            if cursor is None:
-                break
+    feedback.cancel_open(tenant, identifier, datetime.now(UTC))
 
 
 def retry_delivery(tenant: str, mode: str, identifier: str) -> None:
@@ -128,12 +121,13 @@ def next_attempt(row: DeliveryRow, attempt: int) -> amqp.Publication:
 def _earlier(tenant: str, mode: str, key: str, body_hash: str) -> Accepted | None:
     """The message that this key made in the last 24 hours. Raises KeyReused."""
     collection = Message._get_collection()
-    record = collection.find_one({"tenant": tenant, "mode": mode, "idempotency_key": key})
+    claim = _claim(tenant, mode, key)
+    record = collection.find_one({"idempotency": claim})
     if record is None:
         return None
     if record["key_expires_at"] <= datetime.now(UTC):
-        unset = {"idempotency_key": "", "key_expires_at": ""}
-        collection.update_one({"_id": record["_id"], "idempotency_key": key}, {"$unset": unset})
+        unset = {"idempotency": "", "key_expires_at": ""}
+        collection.update_one({"_id": record["_id"], "idempotency": claim}, {"$unset": unset})
         return None
     if record["body_hash"] != body_hash:
         raise KeyReused(
@@ -142,6 +136,11 @@ def _earlier(tenant: str, mode: str, key: str, body_hash: str) -> Accepted | Non
         )
     status = "scheduled" if record["status"] == "scheduled" else "accepted"
     return Accepted(record["_id"], status, record["channels"], record["created_at"], replayed=True)
+
+
+def _claim(tenant: str, mode: str, key: str) -> str:
+    """What an Idempotency-Key claims, in one unique field: a tenant's slug holds no slash."""
+    return f"{tenant}/{mode}/{key}"
 
 
 def _validated(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,6 +172,7 @@ def _record(tenant: str, mode: str, values: dict[str, Any]) -> dict[str, Any]:
         "channels": names,
         "queued": False,
         "progress_at": now,
+        "look_at": now + timedelta(seconds=settings.SWEEP_AGE),
         "expected": sum(len(receivers) for receivers in named.values()) + len(plain),
         "routes": routes,
         "routed": {},
@@ -204,7 +204,7 @@ def _channels(
 
     A test message needs no configuration: the sandbox takes every channel.
     """
-    enabled = list(channels.registry()) if mode == "test" else tenants.enabled_channels(tenant)
+    enabled = channels.enabled(tenant, mode)
     plain = [item["channel"] for item in to["addresses"]]
     off = [
         FieldError(pointer, f"The channel {name} is not enabled for this tenant: configure it first.")

@@ -1,7 +1,7 @@
 """What a crash, a store's absence or the clock left to do. Every action may be repeated and run in two processes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,8 @@ from django.conf import settings
 from feedback import selectors as rows
 from feedback import services as feedback
 from feedback.events import Status
-from messaging import endings, selectors, services, unit_of_work
+from feedback.selectors import Totals
+from messaging import selectors, services, unit_of_work
 from messaging.documents import Message, UndecodableJob
 from sprayer_project import amqp
 from subscriptions import services as subscriptions
@@ -30,7 +31,7 @@ def release_scheduled() -> int:
     now = datetime.now(UTC)
     found = list(_messages().find({"status": "scheduled", "send_at": {"$lte": now}}).limit(_LIMIT))
     for record in found:
-        changes = {"status": "accepted", "progress_at": now}
+        changes = {"status": "accepted", "progress_at": now, "look_at": now + timedelta(seconds=settings.SWEEP_AGE)}
         if _messages().update_one({"_id": record["_id"], "status": "scheduled"}, {"$set": changes}).modified_count:
             unit_of_work.route(record | changes)
     return len(found)
@@ -40,45 +41,59 @@ def publish_accepted() -> int:
     """Messages that were accepted, and whose jobs are not known to be with the broker."""
     if not amqp.connected():
         return 0
-    before = datetime.now(UTC) - timedelta(seconds=settings.SWEEP_AGE)
-    found = list(_messages().find({"status": "accepted", "progress_at": {"$lt": before}}).limit(_LIMIT))
+    now = datetime.now(UTC)
+    found = list(_messages().find({"status": "accepted", "look_at": {"$lte": now}}).limit(_LIMIT))
     routed = 0
     for record in found:
         if not unit_of_work.route(record):
             break
         routed += 1
+    later = {"look_at": now + timedelta(seconds=settings.SWEEP_AGE)}
+    _messages().update_many({"_id": {"$in": [record["_id"] for record in found[:routed]]}}, {"$set": later})
     if routed:
         log.info("published what was left", messages=routed)
     return routed
 
 
-def route_stalled() -> int:
-    """Messages whose routing stands still, or that have fewer deliveries than it promised: routed anew."""
+def look_after_routed() -> int:
+    """Messages under way: settle what is complete, route anew what stands still."""
     now = datetime.now(UTC)
-    before = now - timedelta(seconds=settings.STALLED_AGE)
-    query = {"status": {"$in": ["routing", "routed"]}, "progress_at": {"$lt": before}}
-    stalled = 0
-    for record in _messages().find(query).limit(_LIMIT):
-        _messages().update_one({"_id": record["_id"]}, {"$set": {"progress_at": now}})
-        totals = rows.count(record["tenant"], record["_id"])
-        if selectors.is_settled(record, totals):
-            _finish(record["_id"], "settled")
-        elif record["expires_at"] <= now and not totals.open:
-            _finish(record["_id"], "expired")
-        elif not totals.open and record.get("routings", 0) < _MOST_ROUTINGS:
-            log.warning("routing anew", tenant=record["tenant"], message=record["_id"])
-            _messages().update_one({"_id": record["_id"]}, {"$inc": {"routings": 1}})
-            unit_of_work.route(record)
-            stalled += 1
-    return stalled
+    found = list(_messages().find({"status": {"$in": ["routing", "routed"]}, "look_at": {"$lte": now}}).limit(_LIMIT))
+    totals = rows.counts([record["_id"] for record in found])
+    ended: dict[str, list[str]] = {"settled": [], "expired": []}
+    for record in found:
+        counted = totals.get(record["_id"], Totals(as_of=now))
+        if selectors.is_settled(record, counted):
+            ended["settled"].append(record["_id"])
+        elif record["expires_at"] <= now and not counted.open:
+            ended["expired"].append(record["_id"])
+        else:
+            _look_later(record, counted, now)
+    for status, ids in ended.items():
+        if ids:
+            query = {"_id": {"$in": ids}, "status": {"$in": ["routing", "routed"]}}
+            _messages().update_many(query, {"$set": {"status": status}})
+    return len(found)
+
+
+def _look_later(record: Mapping[str, Any], counted: Totals, now: datetime) -> None:
+    """Look again when as much time has passed as until now; a message that stands still is routed anew.
+
+    Claims make the second routing harmless. A delivery that is still to be tried is progress enough.
+    """
+    stalled = now - record["progress_at"] >= timedelta(seconds=settings.STALLED_AGE) and not counted.open
+    if stalled and record.get("routings", 0) < _MOST_ROUTINGS:
+        log.warning("routing anew", tenant=record["tenant"], message=record["_id"])
+        _messages().update_one({"_id": record["_id"]}, {"$inc": {"routings": 1}, "$set": {"progress_at": now}})
+        unit_of_work.route(record)
+    wait = min(now - record["created_at"], timedelta(seconds=settings.STALLED_AGE))
+    _messages().update_one({"_id": record["_id"]}, {"$set": {"look_at": now + max(wait, unit_of_work.FIRST_LOOK)}})
 
 
 def expire() -> int:
     """Deliveries that waited past their message's time to live, and messages that never left."""
     found = rows.open_expired(datetime.now(UTC), _LIMIT)
-    endings.end(found, Status.EXPIRED, "expired")
-    late = {"status": {"$in": ["scheduled", "accepted"]}, "expires_at": {"$lte": datetime.now(UTC)}}
-    _messages().update_many(late, {"$set": {"status": "expired"}})
+    feedback.end(found, Status.EXPIRED, "expired", datetime.now(UTC))
     return len(found)
 
 
@@ -92,20 +107,13 @@ def release_deferred() -> int:
 
 
 def roll_up() -> int:
-    """Totals that events made stale, and the messages that they settle."""
-    counted = feedback.roll_up(_LIMIT)
-    query = {"_id": {"$in": list(counted)}, "status": "routed"}
-    routed = _messages().find(query, {"status": 1, "expected": 1, "routed": 1})
-    settled = [record["_id"] for record in routed if selectors.is_settled(record, counted[record["_id"]])]
-    if settled:
-        _messages().update_many({"_id": {"$in": settled}, "status": "routed"}, {"$set": {"status": "settled"}})
-    return len(counted)
+    return feedback.roll_up(_LIMIT)
 
 
 def forget_keys() -> int:
     """Idempotency keys older than a day."""
     late = {"key_expires_at": {"$lte": datetime.now(UTC)}}
-    unset = {"idempotency_key": "", "key_expires_at": ""}
+    unset = {"idempotency": "", "key_expires_at": ""}
     return int(_messages().update_many(late, {"$unset": unset}).modified_count)
 
 
@@ -120,7 +128,7 @@ ACTIONS: tuple[Callable[[], int], ...] = (
     expire,
     roll_up,
     finish_index,
-    route_stalled,
+    look_after_routed,
     forget_keys,
 )
 
@@ -153,10 +161,6 @@ def _fields(body: Any) -> dict[str, Any]:
     except (ValueError, TypeError):
         return {}
     return {name: value for name, value in job.items() if isinstance(value, str)} if isinstance(job, dict) else {}
-
-
-def _finish(message: str, status: str) -> None:
-    _messages().update_one({"_id": message, "status": {"$in": ["routing", "routed"]}}, {"$set": {"status": status}})
 
 
 def _messages() -> Any:

@@ -8,7 +8,7 @@ killed before the mark        the sweeper publishes again; claims make the secon
 import atexit
 import threading
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,8 @@ from sprayer_project.mongo import DURABLE
 
 log = structlog.get_logger(__name__)
 
+FIRST_LOOK = timedelta(seconds=2)
+"""How long after its routing the sweeper looks whether a message is settled."""
 SINGLE_SHARE = 300
 """Messages a second that one tenant may put on the single lane; above, they take the bulk lane."""
 
@@ -103,7 +105,8 @@ class _Marker(threading.Thread):
 
 
 def _mark(ids: list[str], status: str) -> None:
-    changes = {"queued": True, "status": status, "progress_at": datetime.now(UTC)}
+    now = datetime.now(UTC)
+    changes = {"queued": True, "status": status, "progress_at": now, "look_at": now + FIRST_LOOK}
     Message._get_collection().update_many({"_id": {"$in": ids}, "status": "accepted"}, {"$set": changes})
 
 

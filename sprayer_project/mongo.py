@@ -29,7 +29,7 @@ def connect() -> None:
 
 
 def database() -> Database[dict[str, Any]]:
-    return mongoengine.get_db()  # type: ignore[no-untyped-call, no-any-return]
+    return mongoengine.get_db()  # type: ignore[no-any-return]
 
 
 def ping() -> None:

@@ -36,7 +36,7 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.boolean("SP
 # --- Stores ------------------------------------------------------------------------------------------------------
 DATABASES = {
     "default": dj_database_url.parse(
-        env.text("SPRAYER_DATABASE_URL", f"sqlite:///{VAR_DIR / 'sprayer.sqlite3'}"), conn_max_age=60
+        env.text("SPRAYER_DATABASE_URL", f"sqlite:///{VAR_DIR / 'sprayer.sqlite3'}"), conn_max_age=0
     )
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":

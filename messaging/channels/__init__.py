@@ -6,6 +6,7 @@ from functools import cache
 
 from messaging.channels.base import Channel
 from sprayer_project.errors import Invalid
+from tenants import selectors as tenants
 
 
 @cache
@@ -16,11 +17,28 @@ def registry() -> dict[str, Channel]:
         if module.name == "base":
             continue
         loaded = importlib.import_module(f"{__name__}.{module.name}")
-        classes = [value for value in vars(loaded).values() if isinstance(value, type) and value.__module__ == loaded.__name__]
+        classes = [
+            value for value in vars(loaded).values() if isinstance(value, type) and value.__module__ == loaded.__name__
+        ]
         (channel,) = [value for value in classes if issubclass(value, Channel)]
         channel.name = module.name
         found[module.name] = channel()
     return found
+
+
+def enabled(tenant: str, mode: str) -> list[str]:
+    """The channels that a tenant can use, in alphabetical order.
+
+    A test message needs no configuration: the sandbox takes every channel. Neither does a channel without credentials.
+    """
+    if mode == "test":
+        return sorted(registry())
+    configs = tenants.channel_configs(tenant)
+    return sorted(
+        name
+        for name, found in registry().items()
+        if (configs[name].enabled if name in configs else not found.Config.base_fields)
+    )
 
 
 def channel(name: str) -> Channel:

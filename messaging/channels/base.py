@@ -169,12 +169,12 @@ class Channel(ABC):
         return {}
 
     def sandbox_address(self, name: str) -> Any:
-        """An address at the sandbox gateway that always succeeds; name keeps several apart. For demo and contract tests."""
+        """An address at the sandbox gateway that always succeeds; name keeps several apart."""
         return None
 
     def parse_events(self, callback: Callback, config: Mapping[str, Any]) -> list[DeliveryEvent]:
         """The facts in a provider's callback, its signature verified. Raises BadSignature, Invalid."""
         return []
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027  (most channels hold no connection)
         """Give back connections; the process ends."""
