@@ -37,7 +37,7 @@ bench: setup
 	@exec $(PYTHON) -m benchmarks
 
 screenshots: setup
-	@exec $(PYTHON) -m deploy.local.screenshots
+	@exec $(PYTHON) -m deploy.screenshots
 
 lock: setup
 	$(PIP_COMPILE) --output-file requirements.lock pyproject.toml
