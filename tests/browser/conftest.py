@@ -1,0 +1,76 @@
+"""Chromium in front of a live system. Everything of a test that uses the ORM happens before the browser starts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from deploy.screenshots import chromium, log_in
+from subscriptions.inputs import AddressInput
+from subscriptions.services import put_receiver
+from tests.conftest import TenantUnderTest
+from tests.live import LiveSystem
+
+PASSWORD = "a long enough password"
+
+
+class Visitor:
+    """A person with a browser of their own; `problems` is what the browser's console complained about."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.url = url
+        self.page: Page = context.new_page()
+        self.problems: list[str] = []
+        self.page.on("console", lambda said: self.problems.append(said.text) if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+
+    def open(self, path: str) -> int:
+        """Answers the status."""
+        answer = self.page.goto(f"{self.url}{path}")
+        assert answer is not None
+        return answer.status
+
+    @property
+    def text(self) -> str:
+        return self.page.locator("body").inner_text()
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleUnderTest:
+    url: str
+    browser: Browser
+
+    def visit(self, email: str) -> Visitor:
+        """Someone who has logged in."""
+        visitor = Visitor(self.browser.new_context(viewport={"width": 1280, "height": 844}), self.url)
+        log_in(visitor.page, self.url, email, PASSWORD)
+        return visitor
+
+
+@pytest.fixture
+def people(acme: TenantUnderTest, globex: TenantUnderTest) -> None:
+    """alice, bob and charlie can log in; ann is reached at the sandbox."""
+    for user in (acme.owner, acme.viewer, globex.owner):
+        assert user is not None
+        user.set_password(PASSWORD)
+        user.save()
+    put_receiver("acme", "ann", [AddressInput("sms", "+34600000001")])
+
+
+@pytest.fixture
+def console(live_system: LiveSystem, people: None) -> Iterator[ConsoleUnderTest]:
+    """The web process alone."""
+    (web,) = live_system.start("web")
+    assert web.url is not None
+    with chromium() as browser:
+        yield ConsoleUnderTest(web.url, browser)
+
+
+@pytest.fixture
+def whole_console(live_system: LiveSystem, people: None) -> Iterator[ConsoleUnderTest]:
+    """Every process: what is sent arrives."""
+    web, *_ = live_system.start("web", "sandbox", "dispatcher", "feeder", "sweeper")
+    assert web.url is not None
+    with chromium() as browser:
+        yield ConsoleUnderTest(web.url, browser)
