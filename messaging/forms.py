@@ -1,5 +1,6 @@
 """Forms of the console: filters of the lists, and a message to send."""
 
+import hashlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
@@ -150,6 +151,11 @@ class SendForm(forms.Form):
             content["data"] = values["json_data"]
         body: dict[str, Any] = {"to": to, "content": content}
         return body | ({"channels": values["channels"]} if values["channels"] else {})
+
+    def key(self, body: Mapping[str, Any]) -> str:
+        """The same form sent twice is one message; changed in between, it is another."""
+        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        return f"console-{self.cleaned_data['idempotency_key']}-{digest[:32]}"
 
     def refuse(self, problem: Mapping[str, Any]) -> None:
         """Put a problem document's pointers at the fields that they are about."""

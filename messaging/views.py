@@ -16,7 +16,7 @@ from feedback.services import RETRIABLE
 from messaging import selectors, services
 from messaging.forms import DeliveryFilter, MessageFilter, SendForm
 from messaging.selectors import MessageRow
-from sprayer_project.errors import Conflict, Invalid, KeyReused, TooLarge, as_problem
+from sprayer_project.errors import Conflict, Invalid, TooLarge, as_problem
 from tenants import console
 from tenants.models import Membership
 
@@ -81,10 +81,10 @@ def send(request: HttpRequest, member: Membership) -> HttpResponse:
     """A form that sends one message; what the API would refuse is said at the fields."""
     form = SendForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        values = form.cleaned_data
+        body = form.message()
         try:
-            accepted = services.accept(member.tenant.slug, values["mode"], form.message(), values["idempotency_key"])
-        except (Invalid, ValidationError, TooLarge, KeyReused, Conflict) as error:
+            accepted = services.accept(member.tenant.slug, form.cleaned_data["mode"], body, form.key(body))
+        except (Invalid, ValidationError, TooLarge, Conflict) as error:
             form.refuse(as_problem(error))
         else:
             notices.success(request, "Accepted. This page follows what becomes of it.")

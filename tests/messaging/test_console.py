@@ -159,6 +159,14 @@ def test_a_form_sent_twice_makes_one_message(acme: TenantUnderTest) -> None:
     assert answers[0]["Location"] == answers[1]["Location"]
 
 
+def test_a_form_sent_again_with_another_text_makes_another_message(acme: TenantUnderTest) -> None:
+    put_receiver("acme", "ann")
+    client = _as(acme.owner)
+    answers = [client.post("/t/acme/send", _form(channels=["websocket"], title=title)) for title in ("One", "Two")]
+    assert [answer.status_code for answer in answers] == [302, 302]
+    assert len(selectors.messages("acme", "test").data) == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "words"),
     [
