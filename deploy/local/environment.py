@@ -50,6 +50,7 @@ def local() -> Local:
         **{name: f"{sandbox_url}/{channel}" for name, channel in PROVIDERS.items()},
         **_secrets(var / "secrets"),
         "SPRAYER_VAR_DIR": str(var),
+        "PROMETHEUS_MULTIPROC_DIR": str(var / "metrics"),
         "SPRAYER_WEBHOOK_ALLOW_PRIVATE": f"{HOST}:{sandbox},{HOST}:{smtp}",
         "PYTHONUNBUFFERED": "1",
     }

@@ -6,6 +6,7 @@ python -m deploy.local.run stop     end what an earlier start left running, from
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def _up(here: Local) -> NoReturn:
         if names:
             say(f"starting {names}")
         here.stack.up()
+        _prepare_folders(here.var)
         _manage(here, "migrate", "--verbosity", "0")
         _manage(here, "ensure_indexes")
         supervisor.start()
@@ -107,6 +109,13 @@ def programs(here: Local) -> list[Program]:
         program("feeder", "run_status_feeder"),
         program("sweeper", "run_sweeper"),
     ]
+
+
+def _prepare_folders(var: Path) -> None:
+    """What all processes share: static files, and metrics, which begin anew with the processes."""
+    shutil.rmtree(var / "metrics", ignore_errors=True)
+    for name in ("metrics", "static"):
+        (var / name).mkdir(parents=True, exist_ok=True)
 
 
 def _manage(here: Local, *arguments: str) -> None:
