@@ -26,6 +26,8 @@ class NameField(StrictCharField):
 
 
 class PlainAddressSerializer(StrictSerializer):
+    """An address without a receiver."""
+
     channel = serializers.ChoiceField(choices=[])
     address = serializers.JSONField()
 
@@ -44,6 +46,8 @@ class PlainAddressSerializer(StrictSerializer):
 
 
 class ToSerializer(StrictSerializer):
+    """Whom a message is for: at least one name or address."""
+
     receivers = serializers.ListField(child=NameField(), max_length=MAX_RECEIVERS, required=False, default=list)
     groups = serializers.ListField(child=NameField(), max_length=MAX_GROUPS, required=False, default=list)
     addresses = serializers.ListField(
@@ -61,6 +65,8 @@ class ToSerializer(StrictSerializer):
 
 
 class ContentSerializer(StrictSerializer):
+    """What a message says, on every channel in that channel's way."""
+
     type = StrictCharField(max_length=100, required=False)
     title = StrictCharField(max_length=1_000, required=False, allow_blank=True)
     body = StrictCharField(required=False, allow_blank=True, trim_whitespace=False)
@@ -147,33 +153,7 @@ class MessageSerializer(StrictSerializer):
         return at
 
 
-class AcceptedSerializer(serializers.Serializer[Any]):
-    """What a POST answers."""
-
-    id = serializers.CharField()
-    status = serializers.CharField()
-    channels = serializers.ListField(child=serializers.CharField())
-    created_at = serializers.DateTimeField()
-
-
 class BatchSerializer(StrictSerializer):
-    """The body of POST /messages/batch."""
+    """The body of POST /messages/batch, its messages unchecked: each is validated by itself."""
 
     messages = serializers.ListField(child=serializers.DictField(), min_length=1, max_length=100)
-
-
-class MessageBodySerializer(AcceptedSerializer):
-    """A message in GET."""
-
-    mode = serializers.CharField()
-    to = serializers.DictField()
-    content = serializers.DictField()
-    attributes = serializers.DictField()
-    metadata = serializers.DictField()
-    overrides = serializers.DictField()
-    ttl = serializers.IntegerField()
-    priority = serializers.CharField()
-    collapse_key = serializers.CharField(allow_null=True)
-    send_at = serializers.DateTimeField(allow_null=True)
-    expires_at = serializers.DateTimeField()
-    totals = serializers.DictField(help_text="channel -> status -> number of deliveries, and as_of")
