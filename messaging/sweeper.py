@@ -158,9 +158,12 @@ def keep_undecodable(raw: bytes, queue: str) -> None:
 def _fields(body: Any) -> dict[str, Any]:
     try:
         job = json.loads(body)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return {}
-    return {name: value for name, value in job.items() if isinstance(value, str)} if isinstance(job, dict) else {}
+    if not isinstance(job, dict):
+        return {}
+    # A lone surrogate is text to JSON, and none to MongoDB.
+    return {name: value.encode(errors="replace").decode() for name, value in job.items() if isinstance(value, str)}
 
 
 def _messages() -> Any:
