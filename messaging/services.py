@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from django.conf import settings
 from rest_framework.exceptions import ValidationError
 
@@ -16,7 +17,7 @@ from messaging import channels, payloads, routing, unit_of_work
 from messaging.documents import Message
 from messaging.jobs import Deliver, Target
 from messaging.serializers import MessageSerializer
-from sprayer_project import amqp
+from sprayer_project import amqp, mongo
 from sprayer_project.errors import (
     STORE_ERRORS,
     Conflict,
@@ -29,6 +30,8 @@ from sprayer_project.errors import (
 from sprayer_project.ids import new_id
 from subscriptions import selectors as subscribers
 from subscriptions.addresses import address_hash
+
+log = structlog.get_logger(__name__)
 
 MAX_MESSAGE = 256 * 1024
 KEY_LIFE = timedelta(hours=24)
@@ -45,6 +48,7 @@ class Accepted:
     replayed: bool = False
 
 
+@mongo.patience(mongo.TIMEOUT_MS / 1000)
 def accept(tenant: str, mode: str, body: Mapping[str, Any], idempotency_key: str | None = None) -> Accepted:
     """Take responsibility for a message. Raises Invalid, TooLarge, KeyReused, pymongo errors: nothing is stored."""
     raw = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass")
@@ -76,31 +80,33 @@ def accept(tenant: str, mode: str, body: Mapping[str, Any], idempotency_key: str
 
 
 def cancel(tenant: str, mode: str, identifier: str) -> None:
-    """Stop what is not yet sent. Raises NotFound, Conflict when nothing is left to stop."""
+    """Stop what is not yet sent. Raises NotFound, Conflict when nothing is left to stop, and a store's errors.
+
+    After a store's error it may be half done: repeated, it finishes.
+    """
     collection = Message._get_collection()
     query = {"_id": identifier, "tenant": tenant, "mode": mode}
     record = collection.find_one(query)
     if record is None:
         raise NotFound("not_found", "There is no such message.")
-    if record["status"] == "cancelled":
-        return
-    changed = collection.update_one(
-        query | {"status": {"$in": ["scheduled", "accepted", "routing", "routed"]}}, {"$set": {"status": "cancelled"}}
-    )
-    if not changed.modified_count:
+    stoppable = {"status": {"$in": ["scheduled", "accepted", "routing", "routed", "cancelled"]}}
+    if not collection.update_one(query | stoppable, {"$set": {"status": "cancelled"}}).matched_count:
         raise Conflict("not_cancellable", f"The message is {record['status']}: nothing is left to cancel.")
     payloads.store(payloads.of_record(record | {"status": "cancelled"}))
     feedback.cancel_open(tenant, identifier, datetime.now(UTC))
 
 
 def retry_delivery(tenant: str, mode: str, identifier: str) -> None:
-    """Open another round of a delivery that did not arrive. Raises NotFound, Conflict, BrokerUnavailable."""
+    """Open another round of a delivery that did not arrive. Raises NotFound, Conflict."""
     now = datetime.now(UTC)
     found = states(tenant, [identifier]).get(identifier)
     if found is not None and found.expires_at is not None and found.expires_at <= now:
         raise Conflict("expired", "The message's time to live is over: send it again as a new message.")
     row = feedback.open_round(tenant, mode, identifier, now)
-    amqp.publish([next_attempt(row, 1)])
+    try:
+        amqp.publish([next_attempt(row, 1)])
+    except amqp.BrokerUnavailable as error:
+        log.warning("the sweeper will release it", tenant=tenant, delivery=identifier, error=error.detail)
 
 
 def next_attempt(row: DeliveryRow, attempt: int) -> amqp.Publication:
