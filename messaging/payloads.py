@@ -67,7 +67,8 @@ def of_record(record: Mapping[str, Any], suspect: bool = False) -> Payload:
 
 def store(payload: Payload) -> None:
     """Raises redis errors."""
-    redis.client(payload.tenant).set(_key(payload.tenant, payload.id), _encode(payload), ex=_seconds(payload))
+    with redis.hurried(redis.shard_of(payload.tenant)) as client:
+        client.set(_key(payload.tenant, payload.id), _encode(payload), ex=_seconds(payload))
 
 
 async def load(tenant: str, ids: Sequence[str]) -> dict[str, Payload]:
