@@ -46,7 +46,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 AMQP_URL = env.url("SPRAYER_AMQP_URL", f"amqp://sprayer:sprayer@127.0.0.1:{STACK_PORT}/%2F", ("amqp", "amqps"))
-_REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "redis+cluster")
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
 REDIS_URLS = [
     part.strip()
     for part in env.url("SPRAYER_REDIS_URLS", f"redis://127.0.0.1:{STACK_PORT + 2}/0", _REDIS_SCHEMES).split(",")
