@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from django.utils.dateparse import parse_datetime
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -36,6 +36,16 @@ _REPLAYED = OpenApiParameter(
     description="The key was used before: nothing was sent again.",
 )
 _LOCATION = OpenApiParameter("Location", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[202])
+_EXAMPLE = OpenApiExample(
+    "A score to two receivers",
+    {
+        "to": {"receivers": ["alice", "bob"]},
+        "channels": ["websocket", "sms"],
+        "content": {"type": "score.changed", "title": "Goal!", "body": "2:1", "data": {"match": 17}},
+        "ttl": 3600,
+    },
+    request_only=True,
+)
 _FILTERS = {
     "status": "only those of this status",
     "channel": "only those of this channel",
@@ -69,6 +79,7 @@ class MessagesView(ApiView):
         tags=_TAGS,
         description="202: Sprayer has taken responsibility; what becomes of it is in its deliveries.",
         parameters=[_KEY, _REPLAYED, _LOCATION],
+        examples=[_EXAMPLE],
         request=serializers.MessageSerializer,
         responses={202: answers.AcceptedSerializer},
     )
