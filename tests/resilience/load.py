@@ -3,13 +3,15 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
+
+T = TypeVar("T")
 
 _PAUSE = 0.1
 
@@ -40,7 +42,7 @@ class Load:
         self._sending: Future[None] | None = None
 
     def __enter__(self) -> "Load":
-        self._sending = self._executor.submit(lambda: asyncio.run(self._send()))
+        self._sending = self._executor.submit(asyncio.run, self._send())
         return self
 
     def __exit__(
@@ -51,7 +53,12 @@ class Load:
 
     @property
     def sending(self) -> bool:
-        return self._sending is not None and not self._sending.done()
+        """Whether it still sends. Raises what went wrong."""
+        assert self._sending is not None
+        if self._sending.done():
+            self._sending.result()
+            return False
+        return True
 
     def finish(self) -> None:
         """Wait until everything is accepted. Raises what went wrong."""
@@ -76,6 +83,10 @@ class Load:
                 self.repeats += 1
                 await asyncio.sleep(_PAUSE)
                 continue
+            if answer.status_code == 503:
+                self.repeats += 1
+                await asyncio.sleep(float(answer.headers["Retry-After"]) * _PAUSE)
+                continue
             assert answer.status_code == 202, answer.text
             return str(answer.json()["id"])
 
@@ -83,3 +94,9 @@ class Load:
 async def post(http: httpx.AsyncClient, submission: Submission) -> httpx.Response:
     headers = {**submission.headers, "Content-Type": "application/json", "Idempotency-Key": submission.key}
     return await http.post(f"{submission.url}/api/v1/messages", content=json.dumps(submission.body), headers=headers)
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """asyncio.run in a thread of its own: the test's thread keeps the event loop that it has."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(asyncio.run, coroutine).result()

@@ -10,7 +10,7 @@ from sprayer_project import amqp
 from tests.conftest import TenantUnderTest
 from tests.live import LiveSystem
 from tests.resilience import sink
-from tests.resilience.load import Submission, post
+from tests.resilience.load import Submission, post, run
 
 PAIRS = 200
 
@@ -23,7 +23,7 @@ def test_200_simultaneous_pairs_with_equal_keys_make_200_messages(
     webs = live_system.start("web", "web")
     body = {"to": {"receivers": [receiver]}, "channels": ["http"], "content": {"title": "Once"}}
     pairs = [[Submission(str(web.url), acme.headers(), f"pair-{n}", body) for web in webs] for n in range(PAIRS)]
-    answers = asyncio.run(_all_at_once([submission for pair in pairs for submission in pair]))
+    answers = run(_all_at_once([submission for pair in pairs for submission in pair]))
     first, second = answers[::2], answers[1::2]
 
     assert {answer.status_code for answer in answers} == {202}
