@@ -10,7 +10,7 @@ from django.conf import settings
 from pymongo import WriteConcern
 from pymongo.database import Database
 
-TIMEOUT_MS = 1500
+TIMEOUT_MS = 1250
 
 DURABLE = WriteConcern(w="majority", j=True)
 """For the writes that a promise rests on: acknowledged by a majority's journals."""
