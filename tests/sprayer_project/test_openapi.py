@@ -44,7 +44,7 @@ def _routes(resolver: URLResolver, start: str = "/") -> Iterator[str]:
 
 
 def test_the_document_is_valid_and_made_without_a_warning() -> None:
-    reset_generator_stats()  # type: ignore[no-untyped-call]
+    reset_generator_stats()
     with warnings.catch_warnings():
         # The validator's library speaks of its own next version.
         warnings.simplefilter("ignore", DeprecationWarning)
