@@ -28,7 +28,7 @@ def test_a_group_of_1200_expands_in_pages_and_settles_with_exact_totals() -> Non
     message = send(to={"groups": ["news"]})
     with dispatching(QuickHttp()):
         wait_for(lambda: feedback.count("acme", message).total == MANY, 60, "every delivery")
-    row = wait_for(lambda: settled(message), 10, "settled")
+    row = settled(message)
     assert row.totals.channels == {"http": {"delivered": MANY}}
     assert httpx.get(sink.address("count")).json() == {"count": MANY}
     record = Message._get_collection().find_one({"_id": message})
@@ -42,7 +42,7 @@ def test_a_receiver_in_two_groups_gets_one_copy() -> None:
     message = send(to={"groups": ["news", "sports"], "receivers": names[:1]})
     with dispatching():
         ended(message, Status.DELIVERED, 3)
-        row = wait_for(lambda: settled(message), 10, "settled")
+        row = settled(message)
     assert row.totals.total == 3
     assert sink.arrived("acme") == [message] * 3
 
@@ -63,7 +63,7 @@ def test_a_message_to_an_empty_group_settles_with_nothing() -> None:
     subscriptions.put_group("acme", "news")
     message = send(to={"groups": ["news"]})
     with dispatching():
-        row = wait_for(lambda: settled(message), 10, "settled")
+        row = settled(message)
     assert row.totals.total == 0
 
 
@@ -74,7 +74,7 @@ def test_expanding_a_group_again_sends_nothing_twice() -> None:
     run(expand(message))
     with dispatching():
         ended(message, Status.DELIVERED, 5)
-        wait_for(lambda: settled(message), 10, "settled")
+        settled(message)
     assert sink.arrived("acme") == [message] * 5
 
 
@@ -83,12 +83,18 @@ def members(names: list[str], group: str) -> None:
     subscriptions.subscribe_many("acme", group, [(name, None) for name in names])
 
 
-def settled(message: str) -> selectors.MessageRow | None:
+def settled(message: str) -> selectors.MessageRow:
     """The message once the sweeper's looks have settled it."""
-    feedback_services.roll_up(sweeper.FULL)
-    sweeper.look_after_routed()
-    row = selectors.message("acme", "live", message)
-    return row if row.status == "settled" else None
+
+    def found() -> selectors.MessageRow | None:
+        feedback_services.roll_up(sweeper.FULL)
+        sweeper.look_after_routed()
+        row = selectors.message("acme", "live", message)
+        return row if row.status == "settled" else None
+
+    row = wait_for(found, 10, "settled")
+    assert row is not None
+    return row
 
 
 def deliveries(message: str) -> dict[str, tuple[Status, str]]:
