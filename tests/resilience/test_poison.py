@@ -63,7 +63,7 @@ def test_what_is_no_job_is_refused(body: bytes) -> None:
 def test_poisoned_jobs_end_in_the_dead_letters_and_the_good_ones_arrive(
     live_system: LiveSystem, acme: TenantUnderTest, globex: TenantUnderTest
 ) -> None:
-    bad = {body: "undecodable" for body in UNDECODABLE.values()}
+    bad = dict.fromkeys(UNDECODABLE.values(), "undecodable")
     bad[jobs.encode(_of_a_deleted_tenant())] = "tenant_deleted"
     bad[jobs.encode(_of_a_deleted_message())] = "message_deleted"
     bad[jobs.encode(good(channel="sms"))] = "wrong_queue"
