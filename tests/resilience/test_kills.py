@@ -17,7 +17,7 @@ MESSAGES, CLIENTS = 1_000, 16
 OPEN_AT_THE_KILL = 100
 PREFETCH = 100 + 8
 """What one dispatcher has in hand of one channel at most: of the single lane and of the bulk lane."""
-QUICK = {"SPRAYER_SWEEP_AGE": "2.5", "SPRAYER_SWEEP_INTERVAL": "0.3", "SPRAYER_CLAIM_LEASE": "5"}
+QUICK = {"SPRAYER_SWEEP_AGE": "2.5", "SPRAYER_SWEEP_INTERVAL": "0.3", "SPRAYER_CLAIM_LEASE": "12"}
 PROCESSES = ("sandbox", "web", "dispatcher", "feeder", "sweeper")
 
 
@@ -54,9 +54,9 @@ def test_every_accepted_message_arrives_and_settles_although_processes_are_kille
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     live_system.start(*PROCESSES, env=QUICK)
-    sink.switch(slow=1)
-    with Load(submissions(), CLIENTS, limit=60) as load:
-        wait_for(lambda: not load.sending or _open(load) >= OPEN_AT_THE_KILL * 1.5, 30, "open deliveries")
+    sink.switch(slow=3)
+    with Load(submissions(), CLIENTS, limit=120) as load:
+        wait_for(lambda: not load.sending or _open(load) >= OPEN_AT_THE_KILL * 1.5, 60, "open deliveries")
         for name in killed:
             live_system[name].kill()
         left_open, still_sending = _open(load), load.sending
