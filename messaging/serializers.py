@@ -6,6 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from messaging import channels
+from subscriptions.names import clean_name
 from sprayer_project.serializers import StrictCharField, StrictIntegerField, StrictSerializer
 
 MAX_TTL = 28 * 86_400
@@ -19,10 +20,10 @@ class NameField(StrictCharField):
         super().__init__(trim_whitespace=False, **options)
 
     def to_internal_value(self, data: Any) -> str:
-        value = super().to_internal_value(data)
-        if len(value.encode(errors="replace")) > 256 or not value.isprintable():
-            raise serializers.ValidationError("Must be 1 to 256 bytes of UTF-8 without control characters.")
-        return value
+        try:
+            return clean_name(data)
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from error
 
 
 class PlainAddressSerializer(StrictSerializer):
@@ -135,7 +136,6 @@ class MessageSerializer(StrictSerializer):
     send_at = serializers.DateTimeField(required=False, default=None, allow_null=True, default_timezone=UTC)
     priority = serializers.ChoiceField(choices=["normal", "high"], required=False, default="normal")
     collapse_key = StrictCharField(max_length=64, required=False, default=None, allow_null=True)
-    exclude_connection = StrictCharField(max_length=100, required=False, default=None, allow_null=True)
 
     def validate_channels(self, names: list[str]) -> list[str]:
         errors = {

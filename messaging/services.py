@@ -5,8 +5,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
+import bson
+import bson.errors
 import structlog
 from django.conf import settings
 from rest_framework.exceptions import ValidationError
@@ -34,6 +37,7 @@ from subscriptions.addresses import address_hash
 log = structlog.get_logger(__name__)
 
 MAX_MESSAGE = 256 * 1024
+MAX_DEPTH = 100
 KEY_LIFE = timedelta(hours=24)
 
 
@@ -51,7 +55,7 @@ class Accepted:
 @mongo.patience(mongo.TIMEOUT_MS / 1000)
 def accept(tenant: str, mode: str, body: Mapping[str, Any], idempotency_key: str | None = None) -> Accepted:
     """Take responsibility for a message. Raises Invalid, TooLarge, KeyReused, pymongo errors: nothing is stored."""
-    raw = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass")
+    raw = _canonical(body)
     if len(raw) > MAX_MESSAGE:
         raise TooLarge("message_too_large", f"A message may have {MAX_MESSAGE} bytes; this one has {len(raw)}.")
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= 255:
@@ -144,15 +148,38 @@ def _earlier(tenant: str, mode: str, key: str, body_hash: str) -> Accepted | Non
     return Accepted(record["_id"], status, record["channels"], record["created_at"], replayed=True)
 
 
+def _canonical(body: Mapping[str, Any]) -> bytes:
+    """The body as one text, whatever the order of its names. Raises Invalid for what no store can hold."""
+    try:
+        text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        bson.encode(body)
+        if text.count("[") + text.count("{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+            raise Invalid("unstorable", f"Values may be nested {MAX_DEPTH} deep.", "")
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid("malformed_json", "Text must be valid Unicode, without lone surrogates.", "") from error
+    except (OverflowError, bson.errors.BSONError, RecursionError) as error:
+        raise Invalid("unstorable", f"The body holds a value that cannot be stored: {error}.", "") from error
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inner), default=0)
+
+
 def _claim(tenant: str, mode: str, key: str) -> str:
     """What an Idempotency-Key claims, in one unique field: a tenant's slug holds no slash."""
     return f"{tenant}/{mode}/{key}"
 
 
 def _validated(body: Mapping[str, Any]) -> dict[str, Any]:
-    serializer = MessageSerializer(data=body)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
+    return dict(_shape().run_validation(body))
+
+
+@cache
+def _shape() -> MessageSerializer:
+    """Validating keeps nothing in a serializer, and making one costs more than using it."""
+    return MessageSerializer()
 
 
 def _record(tenant: str, mode: str, values: dict[str, Any]) -> dict[str, Any]:
