@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
 TIMEOUT = 1.0
-HURRY = 0.5
+HURRY = 0.8
 """Seconds that a request which can do without Redis waits for it."""
 PAUSE = 1.0
 """Seconds for which it is then not asked again."""
