@@ -118,8 +118,8 @@ def test_without_mongodb_posts_are_refused_soon_while_queued_jobs_go_on_and_then
     wait_for(lambda: first.id in sink.arrived(acme.slug), 20, "the first message at the sink")
     live_system["dispatcher"].stop()
     queued = [_post(live_system, acme, names) for _ in range(20)]
-    queued += [_post(live_system, acme, to={"groups": ["everybody"]}) for _ in range(6)]
-    assert [answer.status for answer in queued] == [202] * 26
+    queued.append(_post(live_system, acme, to={"groups": ["everybody"]}))
+    assert [answer.status for answer in queued] == [202] * 21
 
     bring_back = away(stack.mongo, how)
     refused = _at_once(live_system, acme, names, 4)
