@@ -56,6 +56,9 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
     message = f"{tenant}/messages/{demo['message_id']}"
     page.goto(f"{demo['url']}{message}")
     delivery = page.locator(f"a[href^='{tenant}/deliveries/']").first.get_attribute("href")
+    channels = f"{tenant}/channels"
+    page.goto(f"{demo['url']}{channels}")
+    channel = page.locator(f"a[href^='{channels}/']").first.get_attribute("href")
     keys = f"{tenant}/keys"
     page.goto(f"{demo['url']}{keys}")
     revoke = page.locator("a[href$='/revoke']").first.get_attribute("href")
@@ -64,6 +67,8 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
         "message": message,
         "delivery": str(delivery),
         "send": f"{tenant}/send",
+        "channels": channels,
+        "channel": str(channel),
         "keys": keys,
         "key-new": f"{keys}/new",
         "key-revoke": str(revoke),

@@ -50,8 +50,12 @@ def callback_url(channel: Channel, provider: str, message: Outgoing, recipient: 
         group=recipient.group,
     )
     signed = _signer.sign_object(asdict(reference), compress=True)
-    path = f"/api/v1/callbacks/{message.tenant}/{channel.name}/{provider}"
-    return f"{settings.PUBLIC_URL}{path}?mode={message.mode}&ref={signed}"
+    return f"{callback_address(message.tenant, channel, provider)}?mode={message.mode}&ref={signed}"
+
+
+def callback_address(tenant: str, channel: Channel, provider: str) -> str:
+    """Where this provider calls back for a tenant, before anything that is about one delivery."""
+    return f"{settings.PUBLIC_URL}/api/v1/callbacks/{tenant}/{channel.name}/{provider}"
 
 
 def reference_of(callback: Callback) -> Reference | None:

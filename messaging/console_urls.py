@@ -1,8 +1,8 @@
-"""Console pages of messages; they hang below a tenant's path."""
+"""Console pages of messages and channels; they hang below a tenant's path."""
 
 from django.urls import path
 
-from messaging import views
+from messaging import channel_views, views
 
 console_urls = [
     path("", views.index, name="console"),
@@ -13,4 +13,8 @@ console_urls = [
     path("deliveries/<str:delivery>", views.delivery, name="console-delivery"),
     path("deliveries/<str:delivery>/retry", views.retry, name="console-delivery-retry"),
     path("send", views.send, name="console-send"),
+    path("channels", channel_views.channels, name="console-channels"),
+    path("channels/<str:channel>", channel_views.channel, name="console-channel"),
+    path("channels/<str:channel>/switch", channel_views.switch, name="console-channel-switch"),
+    path("channels/<str:channel>/remove", channel_views.remove, name="console-channel-remove"),
 ]

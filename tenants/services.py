@@ -197,6 +197,16 @@ def set_channel_config(
 
 
 @transaction.atomic
+def remove_channel_config(tenant: Tenant | str, channel: str, by: User | None = None, ip: str | None = None) -> None:
+    """Forget a channel's configuration and its credentials. Idempotent. Raises NotFound."""
+    row = selectors.tenant_named(tenant)
+    removed, _ = ChannelConfig.objects.filter(tenant=row, channel=channel).delete()
+    if removed:
+        audit(row, by, "channel.removed", channel, ip=ip)
+    _changed()
+
+
+@transaction.atomic
 def reencrypt_channel_configs() -> int:
     """Everything stored again under the first encryption key; answers how many. Raises Undecryptable."""
     configs = list(ChannelConfig.objects.select_for_update())

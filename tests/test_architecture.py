@@ -23,7 +23,7 @@ WIRING = {"sprayer_project/urls.py", "sprayer_project/asgi.py", "sprayer_project
 """Where the project knows its apps."""
 OPEN = {
     "tenants": {"services", "selectors", "api", "authentication", "console", "keys", "rights"},
-    "subscriptions": {"services", "selectors", "addresses", "inputs"},
+    "subscriptions": {"services", "selectors", "addresses", "inputs", "names"},
     "feedback": {"services", "selectors", "events", "serializers", "waiting"},
 }
 """What other apps may use of an app; its documents and models are its own."""
@@ -33,6 +33,7 @@ OPEN_FOR = {
     ("messaging/management/commands/ensure_indexes.py", "feedback.documents"),
     # The type of what tenants.console hands to a page.
     ("messaging/views.py", "tenants.models"),
+    ("messaging/channel_views.py", "tenants.models"),
 }
 MODULE, FUNCTION, CHANNEL = 300, 50, 200
 """Lines."""

@@ -136,8 +136,15 @@ class Channel(ABC):
     settles_at: ClassVar[Status]
     """The best status that this channel's providers give evidence for without anyone's extra set-up."""
     needs_address: ClassVar[bool] = True
+    address_kind: ClassVar[str] = "address"
+    """What an address is on this channel, for people: phone number, mailbox, URL ..."""
     Config: ClassVar[type[forms.Form]] = NoConfig
-    """The tenant's credentials, as a form. Provider base URLs are operator settings, never here."""
+    """The tenant's credentials, as a form: its page in the console, and what configure_channel asks.
+
+    A secret is a field whose widget is a forms.PasswordInput, or messaging.secret_fields.SecretText for one of several
+    lines: it is never shown again. A field called provider says who carries the channel, where there is a choice.
+    Cleaned values are JSON-able. Provider base URLs are operator settings, never here.
+    """
     Content: ClassVar[type[serializers.Serializer[Any]]] = NoContent
     retry: ClassVar[RetrySchedule] = RetrySchedule()
     repeat_unknown: ClassVar[bool] = True

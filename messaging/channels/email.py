@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parseaddr
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,20 +27,24 @@ _header = re.compile(
     r"(?:List-[A-Za-z-]+|X-[A-Za-z0-9-]+|In-Reply-To|References|Auto-Submitted|Precedence|Feedback-ID)"
 )
 
+_secret = partial(forms.CharField, required=False, max_length=1000, widget=forms.PasswordInput)
+
 
 class EmailConfig(forms.Form):
     """Who carries the tenant's mail; each provider needs some of the fields."""
 
     provider = forms.ChoiceField(choices=[("smtp", "SMTP"), *((name, name.capitalize()) for name in mail.ESPS)])
-    from_email = forms.CharField(max_length=320, help_text='alerts@example.com or "Acme" &lt;alerts@example.com&gt;')
-    host = forms.CharField(required=False, max_length=253)
-    port = forms.IntegerField(required=False, min_value=1, max_value=65535)
+    from_email = forms.CharField(
+        max_length=320, label="From", help_text='alerts@example.com or "Acme" <alerts@example.com>'
+    )
+    host = forms.CharField(required=False, max_length=253, help_text="For SMTP.")
+    port = forms.IntegerField(required=False, min_value=1, max_value=65535, help_text="For SMTP: 587 if left empty.")
     security = forms.ChoiceField(required=False, choices=[("starttls", "STARTTLS"), ("tls", "TLS"), ("none", "none")])
     username = forms.CharField(required=False, max_length=320)
-    password = forms.CharField(required=False, max_length=1000, widget=forms.PasswordInput, strip=False)
-    api_key = forms.CharField(required=False, max_length=1000, widget=forms.PasswordInput)
-    api_secret = forms.CharField(required=False, max_length=1000, widget=forms.PasswordInput)
-    sender_domain = forms.CharField(required=False, max_length=253)
+    password = _secret(strip=False, help_text="For SMTP, where the server asks for a login.")
+    api_key = _secret(label="API key", help_text="For every provider but SMTP.")
+    api_secret = _secret(label="API secret", help_text="For the providers that give one beside the key.")
+    sender_domain = forms.CharField(required=False, max_length=253, help_text="Where it differs from the sender's.")
     retry_unknown = forms.BooleanField(required=False, help_text="Repeat a mail of which nobody knows whether it left.")
 
     def clean_from_email(self) -> str:
@@ -84,6 +89,7 @@ class EmailContent(serializers.Serializer[Any]):
 class Email(Channel):
     label = "E-mail"
     settles_at = Status.SENT
+    address_kind = "mailbox"
     Config = EmailConfig
     Content = EmailContent
     repeat_unknown = False

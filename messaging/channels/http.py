@@ -28,8 +28,14 @@ _TRY_AGAIN = frozenset({408, 425, 429})
 class HttpConfig(forms.Form):
     """How the tenant's endpoints are called."""
 
-    secret = forms.CharField(required=False, help_text="Signs every request: whsec_... Left empty, one is made.")
-    previous_secret = forms.CharField(required=False, help_text="During a replacement: requests carry both signatures.")
+    secret = forms.CharField(
+        required=False,
+        widget=forms.PasswordInput,
+        help_text="Signs every request: whsec_... Where there is none, one is made.",
+    )
+    previous_secret = forms.CharField(
+        required=False, widget=forms.PasswordInput, help_text="During a replacement: requests carry both signatures."
+    )
     timeout = forms.FloatField(required=False, min_value=1, max_value=30, help_text="Seconds to wait for an answer.")
 
     def clean_secret(self) -> str:
@@ -45,6 +51,7 @@ class HttpConfig(forms.Form):
 class Http(Channel):
     label = "HTTP webhook"
     settles_at = Status.DELIVERED
+    address_kind = "URL"
     Config = HttpConfig
 
     def clean_address(self, value: Any) -> str:

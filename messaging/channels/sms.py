@@ -61,6 +61,7 @@ class Content(StrictSerializer):
 class Sms(Channel):
     label = "SMS"
     settles_at = Status.DELIVERED
+    address_kind = "phone number"
     repeat_unknown = False
     providers = (PROVIDER,)
     retires = frozenset({"invalid_address", "not_mobile", "unknown_handset", "landline"})
@@ -81,8 +82,7 @@ class Sms(Channel):
         return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
     def mask_address(self, address: str) -> str:
-        country = phonenumbers.parse(address).country_code
-        return f"+{country}*****{address[-3:]}"
+        return f"+{phonenumbers.parse(address).country_code}*****{address[-3:]}"
 
     def sandbox_config(self, tenant: str) -> Mapping[str, Any]:
         sid, token = sandbox_credentials(tenant)
