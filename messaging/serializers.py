@@ -6,8 +6,8 @@ from typing import Any
 from rest_framework import serializers
 
 from messaging import channels
-from subscriptions.names import clean_name
 from sprayer_project.serializers import StrictCharField, StrictIntegerField, StrictSerializer
+from subscriptions.names import clean_name
 
 MAX_TTL = 28 * 86_400
 MAX_RECEIVERS, MAX_GROUPS = 1_000, 100

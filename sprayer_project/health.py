@@ -12,6 +12,7 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import get_resolver
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -54,6 +55,12 @@ def readyz(request: HttpRequest) -> HttpResponse:
 def exposition(request: HttpRequest, queues: Callable[[], Iterable[str]]) -> HttpResponse:
     """Prometheus text; queues names the queues whose length is asked for now."""
     return HttpResponse(metrics.exposition(queues(), amqp.depth), content_type=CONTENT_TYPE_LATEST)
+
+
+def warm_up() -> None:
+    """Load the URLs and meet every server, so that the first requests need not; an absent one may come later."""
+    get_resolver().url_patterns  # noqa: B018  (a lazy property)
+    _servers()
 
 
 def _servers() -> dict[str, bool]:

@@ -50,7 +50,10 @@ def random_story(chance: random.Random, receiver: str, message: str) -> list[Del
         values |= {"due_at": due_at, "provider_id": provider_id, "dead": status is Status.FAILED, "group": "news"}
         if status is Status.DELIVERED and chance.random() < 0.5:
             values |= {"receiver": "", "fact": "opened", "address_masked": "", "group": None}
-        every: dict[str, Any] = {"receiver": receiver, "delivery": delivery_id(message, receiver, "sms", "a" * 32)} | values
+        every: dict[str, Any] = {
+            "receiver": receiver,
+            "delivery": delivery_id(message, receiver, "sms", "a" * 32),
+        } | values
         events.append(event(status=status, seconds=seconds, **every))
     return events
 

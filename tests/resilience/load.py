@@ -73,22 +73,24 @@ class Load:
     async def _client(self, http: httpx.AsyncClient) -> None:
         while self._left:
             submission = self._left.popleft()
-            self.accepted[submission.key] = await self._until_accepted(http, submission)
+            answer, repeats = await accepted(http, submission)
+            self.accepted[submission.key] = str(answer.json()["id"])
+            self.repeats += repeats
 
-    async def _until_accepted(self, http: httpx.AsyncClient, submission: Submission) -> str:
-        while True:
-            try:
-                answer = await post(http, submission)
-            except httpx.TransportError:
-                self.repeats += 1
-                await asyncio.sleep(_PAUSE)
-                continue
-            if answer.status_code == 503:
-                self.repeats += 1
-                await asyncio.sleep(float(answer.headers["Retry-After"]) * _PAUSE)
-                continue
+
+async def accepted(http: httpx.AsyncClient, submission: Submission) -> tuple[httpx.Response, int]:
+    """The 202, and how often the request was repeated before: after a lost connection and after 503."""
+    repeats = 0
+    while True:
+        try:
+            answer = await post(http, submission)
+        except httpx.TransportError:
+            answer = None
+        if answer is not None and answer.status_code != 503:
             assert answer.status_code == 202, answer.text
-            return str(answer.json()["id"])
+            return answer, repeats
+        repeats += 1
+        await asyncio.sleep(_PAUSE)
 
 
 async def post(http: httpx.AsyncClient, submission: Submission) -> httpx.Response:

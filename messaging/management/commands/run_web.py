@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import import_string
 
 from messaging.realtime.server import DrainingServer
-from sprayer_project import worker
+from sprayer_project import health, worker
 
 
 class Command(BaseCommand):
@@ -21,6 +21,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, host: str, port: int, **options: Any) -> None:
         application = import_string(settings.ASGI_APPLICATION)
         worker.raise_open_files_limit()
+        health.warm_up()
         endpoint = f"tcp:port={port}:interface={host.replace(':', chr(92) + ':')}"
         server = DrainingServer(application, [endpoint])
         server.run()
