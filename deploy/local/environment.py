@@ -13,6 +13,8 @@ from deploy.local.stack import Stack, base_port
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROVIDERS = {
     "SPRAYER_TWILIO_URL": "sms",
+    "SPRAYER_APNS_URL": "ios",
+    "SPRAYER_APNS_DEVELOPMENT_URL": "ios",
     "SPRAYER_FCM_URL": "android",
     "SPRAYER_GOOGLE_OAUTH_URL": "android",
 }
