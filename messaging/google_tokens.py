@@ -33,10 +33,10 @@ class Account:
     def __init__(self, document: Mapping[str, Any], token_url: str, threads: Executor):
         # Named one by one: nothing else in a tenant's document (token_uri, universe_domain) may lead anywhere.
         names = ("client_email", "private_key", "private_key_id", "project_id")
-        info = {name: document[name] for name in names if name in document} | {"token_uri": token_url}
-        self._held = Credentials.from_service_account_info(info, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+        self._info = {name: document[name] for name in names if name in document} | {"token_uri": token_url}
         self._threads = threads
-        self._refresh: asyncio.Future[None] | None = None
+        self._held: Credentials | None = None
+        self._refresh: asyncio.Task[None] | None = None
         self._renewed = float("-inf")
 
     async def token(self, refused: str = "") -> str:
@@ -45,25 +45,34 @@ class Account:
         Raises DeliveryError when Google refuses the account (permanent) or does not answer.
         """
         if self._refresh is None or self._refresh.done():
-            if refused and refused == self._held.token:
+            held = self._held
+            if held and held.token == refused:
                 if time.monotonic() - self._renewed < RENEWAL_PAUSE:
                     return refused
                 self._renewed = time.monotonic()
-            elif self._held.token_state is TokenState.FRESH:
-                return str(self._held.token)
-            self._refresh = asyncio.get_running_loop().run_in_executor(self._threads, self._renew)
+            elif held and held.token_state is TokenState.FRESH:
+                return str(held.token)
+            self._refresh = asyncio.create_task(self._renew())
         try:
             await asyncio.shield(self._refresh)
         except DeliveryError:
-            if self._held.token == refused or self._held.token_state is TokenState.INVALID:
+            held = self._held
+            if held is None or held.token == refused or held.token_state is TokenState.INVALID:
+                self._renewed = float("-inf")  # nothing was replaced
                 raise
-        return str(self._held.token)
+        return str(self._held.token) if self._held else ""
 
-    def _renew(self) -> None:
+    async def _renew(self) -> None:
+        self._held = await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch)
+
+    def _fetch(self) -> Credentials:
+        # Here, in a thread, since reading a private key takes a tenth of a second.
+        make = Credentials.from_service_account_info
+        new: Credentials = make(self._info, scopes=[SCOPE])  # type: ignore[no-untyped-call]
         try:
             with Session() as session:
                 session.trust_env = False  # as aiohttp: no proxy and no .netrc of the environment
-                self._held.refresh(partial(Request(session), timeout=TOKEN_TIMEOUT))
+                new.refresh(partial(Request(session), timeout=TOKEN_TIMEOUT))  # type: ignore[no-untyped-call]
         except TransportError as error:
             raise DeliveryError("provider_unavailable", detail="Google's token endpoint was not reached.") from error
         except RefreshError as error:
@@ -72,6 +81,7 @@ class Account:
             reason = "credentials_refused" if refused else "provider_unavailable"
             words = str(error.args[0])[:200] if refused else "Google's token endpoint failed."
             raise DeliveryError(reason, permanent=refused, detail=words) from error
+        return new
 
 
 class Accounts:

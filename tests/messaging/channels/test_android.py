@@ -323,6 +323,17 @@ async def test_an_account_that_fcm_keeps_refusing_does_not_flood_the_token_endpo
     assert counted(sandbox).tokens == 2
 
 
+async def test_a_refused_access_token_is_no_verdict_while_google_gives_no_other(
+    sandbox: Sandbox, android: Android, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await one(android)
+    monkeypatch.setattr(gateway, "verified_issuer", lambda assertion: f"broken@{project_of('acme')}")
+    message = outgoing()
+    targets = [recipient(android, message, f"r{n}", f"sandbox-unauthenticated-{n}") for n in range(150)]
+    results = await outcomes(android, android.sandbox_config("acme"), message, targets)
+    assert {(result.status, result.reason) for result in results} == {(Status.DEFERRED, "provider_unavailable")}
+
+
 async def test_an_account_that_google_refuses_fails_the_call_for_good(sandbox: Sandbox, android: Android) -> None:
     with pytest.raises(DeliveryError) as caught:
         await one(android, config=config_of(service_account("acme", "disabled")))
