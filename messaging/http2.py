@@ -11,6 +11,7 @@ import struct
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import SplitResult
 
 from h2.config import H2Configuration
@@ -25,7 +26,7 @@ from h2.events import (
     StreamReset,
     WindowUpdated,
 )
-from h2.exceptions import H2Error
+from h2.exceptions import FrameTooLargeError, H2Error
 
 _FRAME_HEADER, _GOAWAY = 9, 7
 _BIG_WINDOW = 2**24
@@ -118,7 +119,10 @@ class Http2Connection(asyncio.Protocol):
         self._received += data
         try:
             while len(self._received) >= _FRAME_HEADER:
-                end = _FRAME_HEADER + int.from_bytes(self._received[:3], "big")
+                size = int.from_bytes(self._received[:3], "big")
+                if size > self._h2.max_inbound_frame_size:
+                    raise FrameTooLargeError(f"a frame of {size} octets")
+                end = _FRAME_HEADER + size
                 if len(self._received) < end:
                     break
                 frame = bytes(self._received[:end])
@@ -252,6 +256,7 @@ async def connect(url: SplitResult, context: ssl.SSLContext, timeout: float, str
     return made
 
 
+@lru_cache(maxsize=4)
 def tls_context(ca: str | None) -> ssl.SSLContext:
     """Verifies the server by the system's authorities, or by this one alone (PEM)."""
     context = ssl.create_default_context(cadata=ca)

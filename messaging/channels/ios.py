@@ -33,7 +33,7 @@ class Config(forms.Form):
     team_id = forms.RegexField(_identifier, label="Team ID", help_text="Ten capital letters and digits.")
     key_id = forms.RegexField(_identifier, label="Key ID", help_text="Ten capital letters and digits.")
     private_key = forms.CharField(
-        widget=forms.PasswordInput, max_length=1_000, label="Private key", help_text="What the .p8 file holds."
+        widget=forms.PasswordInput, max_length=5_000, label="Private key", help_text="What the .p8 file holds."
     )
     topic = forms.RegexField(_topic, label="Topic", help_text="The app's bundle ID; a message may name another.")
     other_topics = forms.CharField(
