@@ -13,7 +13,8 @@ import structlog
 
 from feedback import selectors as feedback
 from feedback.events import DeliveryEvent, Status
-from messaging import claims, jobs, outcomes, payloads, routing
+from messaging import admission, claims, jobs, outcomes, payloads, routing
+from messaging.breaker import Watch
 from messaging.channels.base import Channel, DeliveryError, Outcome, Recipient
 from messaging.jobs import BadJob, Deliver, Expand
 from messaging.outcomes import Context
@@ -98,8 +99,14 @@ class Dispatcher:
         for tenant, asked in wanted.items():
             for index, recipient in await self._claimed(tenant, work, asked, recorded):
                 mine[index].append(recipient)
-        sends = (self._send(contexts[index], recipients, recorded) for index, recipients in mine.items())
+        admitted = await admission.admit(contexts, [one.job for one in work], mine)
+        recorded += [self._recorder.record(entry) for entry in admitted.held]
+        watch = admitted.watch
+        sends = (
+            self._send(contexts[index], recipients, recorded, watch) for index, recipients in admitted.ready.items()
+        )
         results = await asyncio.gather(*sends, return_exceptions=True)
+        await watch.aclose()
         if recorded:
             await asyncio.gather(*recorded)
         for result in results:
@@ -134,7 +141,10 @@ class Dispatcher:
         recorded: list[asyncio.Future[None]],
     ) -> list[tuple[int, Recipient]]:
         """Those that may be sent now, of (index into work, recipient)."""
-        wanted = [claims.Wanted(item.delivery, item.round, item.attempt, work[index].token) for index, item in asked]
+        wanted = [
+            claims.Wanted(item.delivery, item.round, item.attempt, work[index].token, work[index].job.due)
+            for index, item in asked
+        ]
         mine, again = [], []
         for (index, recipient), claim in zip(asked, await claims.claim(tenant, wanted), strict=True):
             if claim.state == "mine":
@@ -177,7 +187,7 @@ class Dispatcher:
         return outcomes.later(copy, self._lane, wait)
 
     async def _send(
-        self, context: Context, recipients: Sequence[Recipient], recorded: list[asyncio.Future[None]]
+        self, context: Context, recipients: Sequence[Recipient], recorded: list[asyncio.Future[None]], watch: Watch
     ) -> None:
         """Try each recipient once. Every one has an outcome afterwards, whatever the adapter does."""
         open_ones = {recipient.delivery: recipient for recipient in recipients}
@@ -185,6 +195,7 @@ class Dispatcher:
         def note(outcome: Outcome) -> None:
             recipient = open_ones.pop(outcome.delivery, None)
             if recipient is not None:
+                watch.saw(outcome)
                 recorded.append(self._recorder.record(outcomes.entry(context, recipient, outcome)))
 
         if context.config is None:
