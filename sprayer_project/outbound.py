@@ -65,10 +65,11 @@ class Unreachable(SprayerError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """status is the HTTP status; retry_after is in seconds, None where the answer names no time."""
+    """status is HTTP's; retry_after is in seconds, None where the answer names no time; location is as it came."""
 
     status: int
     retry_after: float | None
+    location: str = ""
 
 
 def is_public(address: str) -> bool:
@@ -183,7 +184,8 @@ class Outbound:
         limits = aiohttp.ClientTimeout(total=timeout, connect=min(timeout * 0.8, 10))
         async with session.post(target, data=body, headers=headers, allow_redirects=False, timeout=limits) as response:
             await _drain(response)
-            return Answer(response.status, parse_retry_after(response.headers.get("Retry-After")))
+            retry_after = parse_retry_after(response.headers.get("Retry-After"))
+            return Answer(response.status, retry_after, response.headers.get("Location", ""))
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbound] = WeakKeyDictionary()
