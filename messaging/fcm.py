@@ -57,8 +57,9 @@ ERRORS = {
 INVALID_TOKEN = Meaning(Status.FAILED, "invalid_address", retire=True)
 """An INVALID_ARGUMENT that is about the address."""
 _BY_STATUS = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 429: "QUOTA_EXCEEDED", 504: "DEADLINE_EXCEEDED"}
-_RESERVED = len(DELIVERY_KEY) + len("dlv_") + 26 + 16
+_RESERVED = len(DELIVERY_KEY) + len("dlv_") + 26 + 16  # what a delivery's id takes
 _LOOK = ("click_action", "channel_id", "sound", "tag", "icon", "color")
+_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=dict).encode
 _ABOUT_THE_TOKEN = frozenset({"message.token", "message.fid"})
 
 
@@ -216,7 +217,3 @@ def message_body(message: Outgoing, parts: Mapping[str, Any], recipient: Recipie
     address = recipient.address
     target = {"fid": address.removeprefix(FID)} if address.startswith(FID) else {"token": address}
     return _json({"message": {**target, **parts, **own}}).encode(errors="replace")
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=dict)
