@@ -27,7 +27,8 @@ from sprayer_project.outbound import parse_retry_after
 
 STREAMS = 100
 """Requests in flight on one connection; fewer where the server's settings say so."""
-CONNECT_TIMEOUT, TIMEOUT = 5.0, 15.0
+CONNECT_TIMEOUT, TIMEOUT = 5.0, 10.0
+"""Seconds. A page of recipients has to end before its claims do, even when every request hangs."""
 _TOKEN_AGE = 2_400.0
 """Seconds; Apple refuses tokens older than an hour, and a new one more often than every 20 minutes."""
 _TOKEN_PAUSE = 1_200.0

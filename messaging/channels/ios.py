@@ -44,6 +44,7 @@ class Config(forms.Form):
     )
     environment = forms.ChoiceField(
         choices=[("production", "Production"), ("development", "Development (Apple's sandbox)")],
+        initial="production",
         help_text="Apps that Xcode installed have development addresses.",
     )
 

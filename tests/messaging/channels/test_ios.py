@@ -470,6 +470,24 @@ async def test_a_live_message_goes_to_the_sandbox_where_the_operator_says_so(
     assert len(gateway.arrivals.newest("ios", "AB12CD34EF", 10)) == 1
 
 
+async def test_a_sandbox_that_started_again_elsewhere_is_found_by_the_second_attempt(
+    ios: Ios, settings: Settings
+) -> None:
+    sandbox = Sandbox("127.0.0.1", 0, free_port())
+    await sandbox.start()
+    settings.SANDBOX_URL = sandbox.url
+    address, seen = ios.sandbox_address("alice"), []
+    seen.append(await one(ios, address))
+    await sandbox.stop()
+    sandbox = Sandbox("127.0.0.1", sandbox.port, free_port())
+    await sandbox.start()
+    seen += [await one(ios, address), await one(ios, address)]
+    await ios.aclose()
+    await sandbox.stop()
+    assert [outcome.status for outcome in seen] == [Status.SENT, Status.DEFERRED, Status.SENT]
+    assert not seen[1].unknown
+
+
 async def test_environment_chooses_between_apples_two_servers(gateway: Gateway, ios: Ios, settings: Settings) -> None:
     dead = f"https://127.0.0.1:{free_port()}"
     here = f"{settings.SANDBOX_URL}/ios"
