@@ -1,4 +1,4 @@
-"""A circuit breaker per tenant, mode, channel and host, its state in the tenant's Redis: every dispatcher knows it.
+"""A circuit breaker per tenant, channel and host, its state in the tenant's Redis: every dispatcher knows it.
 
 closed      everything is tried; FAILURES failures of the infrastructure in a row open it
 open        nothing is tried, until the wait is over: 1 s, then twice as long after each probe that fails, at most 60 s
@@ -108,7 +108,6 @@ class Circuit:
     """What a breaker is for; host is empty where a channel has one provider for all."""
 
     tenant: str
-    mode: str
     channel: str
     host: str
 
@@ -223,7 +222,7 @@ class Watch:
 
 async def _run(tenant: str, script: str, circuits: Sequence[Circuit], arguments: Sequence[str]) -> list[Any]:
     """The script's answers; none where Redis is there and refuses: then nothing is held back."""
-    keys = [redis.key(tenant, "breaker", circuit.mode, circuit.channel, circuit.host) for circuit in circuits]
+    keys = [redis.key(tenant, "breaker", circuit.channel, circuit.host) for circuit in circuits]
     try:
         return list(await redis.aclient(tenant).register_script(script)(keys=keys, args=list(arguments)))
     except STORE_ERRORS:

@@ -8,7 +8,7 @@ import pytest
 
 from feedback.events import Status
 from feedback.selectors import DeliveryRow
-from messaging import jobs, outcomes, services
+from messaging import claims, jobs, outcomes, services
 from messaging.channels import channel, registry
 from messaging.channels.base import Outcome, Pacing, Recipient
 from messaging.jobs import Deliver
@@ -167,3 +167,42 @@ async def test_over_the_wire_a_tenants_schedule_ends_in_a_dead_letter(acme: Tena
     job = jobs.decode(services.next_attempt(found[0], 4).body)
     assert isinstance(job, Deliver)
     assert job.due == 0
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+async def test_over_the_wire_nothing_is_tried_after_the_messages_end(acme: TenantUnderTest) -> None:
+    async with endpoint() as sink, dispatching():
+        await configure("acme", retry_delays=[1, 30])
+        sink.status = 503
+        sent = await send("acme", sink, ttl=10)
+
+        async def expired() -> bool:
+            return await statuses("acme", sent) == {"expired": 1}
+
+        await until(expired, 15, "the expiry")
+        (row,) = await rows("acme", sent[0])
+    assert len(sink.times) == row.attempts == 2
+    assert row.reason == "endpoint_unavailable"
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+async def test_the_sweeper_brings_back_what_waits_where_its_job_was_lost(acme: TenantUnderTest) -> None:
+    async with endpoint() as sink, dispatching():
+        await configure("acme", rate_limit="1/minute")
+        sent = await send("acme", sink, 2)
+
+        async def one_waits() -> bool:
+            return await statuses("acme", sent) == {"delivered": 1, "deferred": 1}
+
+        await until(one_waits, 10, "one delivery that waits")
+        (row,) = [row for row in await rows("acme", sent[0]) if row.status is Status.DEFERRED]
+        assert (row.reason, row.attempt) == ("paced", 0)
+        assert row.due_at is not None
+        due = round(row.due_at.timestamp(), 3)
+        job = jobs.decode(services.next_attempt(row, row.attempt + 1).body)
+        assert isinstance(job, Deliver)
+        assert (job.attempt, job.due) == (1, due)
+        wanted = claims.Wanted(row.id, row.round, job.attempt, "sweeper", job.due)
+        assert (await claims.claim("acme", [wanted]))[0].state == "mine"
