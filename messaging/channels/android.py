@@ -189,8 +189,12 @@ async def _attempt(call: Call, recipient: Recipient) -> Outcome:
                 if renewed != token:
                     answer = await call.fcm.post(call.url, renewed, body)
     except DeliveryError as error:
-        status = Status.FAILED if error.permanent else Status.DEFERRED
         return Outcome(
-            delivery=recipient.delivery, status=status, reason=error.reason, provider=PROVIDER, unknown=error.unknown
+            delivery=recipient.delivery,
+            status=Status.FAILED if error.permanent else Status.DEFERRED,
+            reason=error.reason,
+            provider=PROVIDER,
+            unknown=error.unknown,
+            detail={"message": error.detail} if error.detail != error.reason else {},
         )
     return outcome_of(recipient, answer)
