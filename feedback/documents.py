@@ -15,16 +15,18 @@ PARKED_FOR = timedelta(hours=1)
 class Delivery(Document):
     """One message to one address. Only updates that commute build it, so that order and repetition do not matter:
 
-    state       `$max` of {score, at, event, status, round, attempt, reason, due_at, wake_at?, dead?}: BSON compares
-                documents field by field, so the order of the fields is the order of the comparison.
+    state       `$max` of {score, at, event, status, round, attempt, reason, due_at, wake_at?, keeper?, dead?}: BSON
+                compares documents field by field, so the order of the fields is the order of the comparison.
     events      `$min` per slot `r<round>a<attempt>_<fact or status>` of {at, event, ...}: one entry a kind of fact, the
                 earliest. That bounds the map: rounds x (attempts of the retry schedule + kinds of facts).
     provider_ids  `$addToSet` of "<tenant>/<channel>/<provider's id>", one for each attempt that got one.
     the rest    immutable, or `$max` where an early event (a provider's callback) may not know it yet.
 
     state.wake_at is there while the sweeper has something to do later: an attempt that is due or an expiry.
+    state.keeper is there while the message waits in an inbox: the memory that holds it. What a lost one held is found
+    by it and put into the present one.
     state.dead is "<tenant>/<mode>/<id>" while the row is listed among the dead letters: one sparse index lists and
-    pages it. Both are sparse, so that settled rows cost no index.
+    pages it. All three are sparse, so that settled rows cost no index.
     """
 
     id = StringField(primary_key=True)
@@ -49,6 +51,7 @@ class Delivery(Document):
             {"fields": ["tenant", "receiver", "id"]},
             {"fields": ["provider_ids"], "sparse": True},
             {"fields": ["state.wake_at"], "sparse": True},
+            {"fields": ["state.keeper"], "sparse": True},
             {"fields": ["state.dead"], "sparse": True},
         ],
     }

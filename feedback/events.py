@@ -89,6 +89,8 @@ class DeliveryEvent:
     metadata: dict[str, str] = field(default_factory=dict)
     waiting: bool = False
     """With sent: it waits in an inbox, so its expiry still applies."""
+    keeper: str = ""
+    """With waiting: "<shard>/<incarnation>" of the memory that holds it, so that it is found when that is lost."""
     fact: str = ""
     """A time of its own that is no status: opened, clicked, complained. The status is what it implies (delivered)."""
 

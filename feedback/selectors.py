@@ -135,13 +135,21 @@ def open_rows(tenant: str, message: str) -> Iterator[DeliveryRow]:
 
 
 def totals(tenant: str, message: str) -> Totals:
-    """Stored totals of a large message, else counted now. A message without deliveries has none."""
-    stored = summaries().find_one({"_id": message, "tenant": tenant})
-    if stored and stored.get("as_of"):
-        kept = Totals(as_of=stored["as_of"], channels=stored["channels"])
-        if not stored.get("stale") or kept.total >= LIVE_ROWS:
-            return kept
-    return count(tenant, message)
+    return totals_of(tenant, [message])[message]
+
+
+def totals_of(tenant: str, messages: Sequence[str]) -> dict[str, Totals]:
+    """The totals of each message: stored ones of a large message, else counted now; empty without deliveries."""
+    now = datetime.now(UTC)
+    kept: dict[str, Totals] = {}
+    for stored in summaries().find({"_id": {"$in": list(messages)}}):
+        if stored["tenant"] == tenant and stored.get("as_of"):
+            known = Totals(as_of=stored["as_of"], channels=stored["channels"])
+            if not stored.get("stale") or known.total >= LIVE_ROWS:
+                kept[stored["_id"]] = known
+    left = [message for message in messages if message not in kept]
+    counted = counts(left) if left else {}
+    return {message: kept.get(message) or counted.get(message) or Totals(as_of=now) for message in messages}
 
 
 def count(tenant: str, message: str) -> Totals:
@@ -170,9 +178,9 @@ def counts(messages: Sequence[str]) -> dict[str, Totals]:
 
 
 def due(now: datetime, limit: int) -> list[DeliveryRow]:
-    """Deferred deliveries of all tenants whose next attempt is due and which have not expired, the oldest first."""
+    """Queued and deferred deliveries of all tenants whose next attempt is due, not expired, the oldest first."""
     rest = {
-        "state.status": Status.DEFERRED.value,
+        "state.status": {"$in": [Status.QUEUED.value, Status.DEFERRED.value]},
         "state.due_at": {"$lte": now},
         "expires_at": {"$not": {"$lte": now}},
     }

@@ -62,11 +62,15 @@ def write(events: Sequence[DeliveryEvent]) -> None:
     parking.remove([event for event in nameless if event.event in {found.event for found in named}])
 
 
+JOB_LEASE = timedelta(seconds=10)
+
+
 def open_round(
     tenant: str, mode: str, delivery_id: str, now: datetime, *, expires_at: datetime | None = None
 ) -> DeliveryRow:
     """Open the next round of what failed, expired or was suppressed: it is queued again. Returns the new row.
 
+    The caller publishes its job; due() names the row when nothing has come of it JOB_LEASE later.
     expires_at may extend the delivery's expiry. Raises NotFound, and Conflict for every other status and when
     somebody else was faster.
     """
@@ -75,6 +79,7 @@ def open_round(
     event = replace(
         _event(row, Status.QUEUED, "retry", now),
         round=row.round + 1,
+        due_at=now + JOB_LEASE,
         expires_at=max(filter(None, (row.expires_at, expires_at)), default=None),
     )
     slot, entry = updates.slot_of(event)

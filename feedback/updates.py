@@ -16,7 +16,7 @@ _MAX_TEXT = 500
 _MAX_DETAIL = 4_000
 _TEXTS = (
     *("tenant", "mode", "message", "delivery", "receiver", "channel", "event", "reason"),
-    *("provider", "provider_id", "address_hash", "address_masked", "fact"),
+    *("provider", "provider_id", "address_hash", "address_masked", "fact", "keeper"),
 )
 DROPPED = "~dropped"
 
@@ -86,6 +86,8 @@ def state_of(event: DeliveryEvent) -> Value:
     }
     if wake_at := _wake_at(event):
         state["wake_at"] = _milliseconds(wake_at)
+    if event.status is Status.SENT and event.waiting and event.keeper:
+        state["keeper"] = event.keeper
     if event.dead:
         state["dead"] = f"{dead_prefix(event.tenant, event.mode)}{event.delivery}"
     return state
@@ -160,7 +162,7 @@ def _learn(known: dict[str, Any], event: DeliveryEvent) -> None:
 
 
 def _wake_at(event: DeliveryEvent) -> datetime | None:
-    if event.status is Status.DEFERRED and event.due_at:
+    if event.status in OPEN and event.due_at:
         return min(event.due_at, event.expires_at or event.due_at)
     if event.status in OPEN or (event.status is Status.SENT and event.waiting):
         return event.expires_at

@@ -1,29 +1,73 @@
 """The REST API of messages."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
 from django.utils.dateparse import parse_datetime
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from feedback import selectors as feedback
-from feedback.serializers import row_body
-from messaging import selectors, serializers, services
+from feedback.serializers import STATUSES, DeliverySerializer, row_body
+from messaging import answers, selectors, serializers, services
 from messaging.selectors import MessageRow
 from messaging.services import Accepted
 from sprayer_project import paging
 from sprayer_project.errors import Invalid, as_problem
+from sprayer_project.schema import PAGE_PARAMETERS
 from tenants.api import ApiView
 
-_KEY = OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER, description="Kept 24 hours.")
+_TAGS = ["Messages"]
+_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="1 to 255 characters, kept 24 hours: the same key with the same body answers the same message.",
+)
+_REPLAYED = OpenApiParameter(
+    "Idempotency-Replayed",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    enum=["true"],
+    response=[202],
+    description="The key was used before: nothing was sent again.",
+)
+_LOCATION = OpenApiParameter("Location", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[202])
+_EXAMPLE = OpenApiExample(
+    "A score to two receivers",
+    {
+        "to": {"receivers": ["alice", "bob"]},
+        "channels": ["websocket", "sms"],
+        "content": {"type": "score.changed", "title": "Goal!", "body": "2:1", "data": {"match": 17}},
+        "ttl": 3600,
+    },
+    request_only=True,
+)
+_FILTERS = {
+    "status": "only those of this status",
+    "channel": "only those of this channel",
+    "group": "only those to this group",
+    "receiver": "only those to this receiver",
+    "since": "created at or after this RFC 3339 time",
+    "until": "created before this RFC 3339 time",
+}
 
 
-def _query(*names: str) -> list[OpenApiParameter]:
-    return [OpenApiParameter(name, OpenApiTypes.STR) for name in (*names, "cursor", "limit")]
+def _query(*names: str, statuses: Sequence[str]) -> list[OpenApiParameter]:
+    """Filters and paging in the query."""
+    filters = [
+        OpenApiParameter(
+            name,
+            OpenApiTypes.DATETIME if name in ("since", "until") else OpenApiTypes.STR,
+            description=_FILTERS[name],
+            enum=statuses if name == "status" else None,
+        )
+        for name in names
+    ]
+    return [*filters, *PAGE_PARAMETERS]
 
 
 class MessagesView(ApiView):
@@ -32,9 +76,12 @@ class MessagesView(ApiView):
     @extend_schema(
         operation_id="send_message",
         summary="Send a message",
-        parameters=[_KEY],
+        tags=_TAGS,
+        description="202: Sprayer has taken responsibility; what becomes of it is in its deliveries.",
+        parameters=[_KEY, _REPLAYED, _LOCATION],
+        examples=[_EXAMPLE],
         request=serializers.MessageSerializer,
-        responses={202: serializers.AcceptedSerializer},
+        responses={202: answers.AcceptedSerializer},
     )
     def post(self, request: Request) -> Response:
         caller = self.caller
@@ -48,8 +95,9 @@ class MessagesView(ApiView):
     @extend_schema(
         operation_id="list_messages",
         summary="List messages, newest first",
-        parameters=_query("status", "channel", "group", "receiver", "since", "until"),
-        responses={200: OpenApiTypes.OBJECT},
+        tags=_TAGS,
+        parameters=_query("status", "channel", "group", "receiver", "since", "until", statuses=selectors.STATUSES),
+        responses={200: answers.MessagePageSerializer},
     )
     def get(self, request: Request) -> Response:
         caller, asked = self.caller, request.query_params
@@ -74,8 +122,10 @@ class BatchView(ApiView):
     @extend_schema(
         operation_id="send_messages",
         summary="Send up to 100 messages, each with its own idempotency_key",
-        request=serializers.BatchSerializer,
-        responses={200: OpenApiTypes.OBJECT},
+        tags=_TAGS,
+        description="Each item succeeds or fails by itself; the pointers of its problem are relative to the item.",
+        request=answers.BatchShapeSerializer,
+        responses={200: answers.MessageBatchAnswerSerializer},
     )
     def post(self, request: Request) -> Response:
         batch = serializers.BatchSerializer(data=request.data)
@@ -91,7 +141,8 @@ class MessageView(ApiView):
     @extend_schema(
         operation_id="get_message",
         summary="A message with its totals by channel and status",
-        responses={200: serializers.MessageBodySerializer},
+        tags=_TAGS,
+        responses={200: answers.MessageBodySerializer},
     )
     def get(self, request: Request, message: str) -> Response:
         caller = self.caller
@@ -104,8 +155,9 @@ class DeliveriesView(ApiView):
     @extend_schema(
         operation_id="list_deliveries",
         summary="A message's deliveries",
-        parameters=_query("channel", "status", "receiver"),
-        responses={200: OpenApiTypes.OBJECT},
+        tags=_TAGS,
+        parameters=_query("channel", "status", "receiver", statuses=STATUSES),
+        responses={200: answers.DeliveryPageSerializer},
     )
     def get(self, request: Request, message: str) -> Response:
         caller, asked = self.caller, request.query_params
@@ -129,8 +181,10 @@ class CancelView(ApiView):
     @extend_schema(
         operation_id="cancel_message",
         summary="Stop what is not yet sent",
+        tags=_TAGS,
+        description="409 when nothing is left to stop.",
         request=None,
-        responses={200: serializers.MessageBodySerializer},
+        responses={200: answers.MessageBodySerializer},
     )
     def post(self, request: Request, message: str) -> Response:
         caller = self.caller
@@ -144,8 +198,10 @@ class RetryView(ApiView):
     @extend_schema(
         operation_id="retry_delivery",
         summary="Try a delivery again that did not arrive",
+        tags=_TAGS,
+        description="Opens the delivery's next round. 409 for what was delivered, is under way or has expired.",
         request=None,
-        responses={202: OpenApiTypes.OBJECT},
+        responses={202: DeliverySerializer},
     )
     def post(self, request: Request, delivery: str) -> Response:
         caller = self.caller

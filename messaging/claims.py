@@ -9,9 +9,8 @@ One key a (delivery, round) holds
 A claim that Redis lost falls back to the record: see payloads.Payload.suspect.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.conf import settings
 
@@ -44,6 +43,19 @@ for index, key in ipairs(KEYS) do
   end
 end
 return answers
+"""
+
+
+_SETTLE = """
+for index, key in ipairs(KEYS) do
+  redis.call('SET', key, ARGV[index * 2 - 1], 'EX', ARGV[index * 2])
+end
+"""
+
+_PUBLISHED = """
+for _, key in ipairs(KEYS) do
+  redis.call('SET', key, 's', 'XX', 'KEEPTTL')
+end
 """
 
 
@@ -83,18 +95,21 @@ async def claim(tenant: str, wanted: Sequence[Wanted]) -> list[Claim]:
 
 async def settle(tenant: str, marks: Mapping[tuple[str, int], tuple[str, int]]) -> None:
     """Write marks: (delivery, round) -> (value, seconds to live), in one round trip."""
-    pipeline: Any = redis.aclient(tenant).pipeline(transaction=False)
-    for (delivery, round), (value, seconds) in marks.items():
-        pipeline.set(_key(tenant, delivery, round), value, ex=max(60, seconds))
-    await pipeline.execute()
+    arguments: list[str] = []
+    for value, seconds in marks.values():
+        arguments += [value, str(max(60, seconds))]
+    await _run(tenant, _SETTLE, marks, arguments)
 
 
 async def published(tenant: str, settled: Sequence[tuple[str, int]]) -> None:
     """The events of these are safe with the broker: the marks shrink."""
-    pipeline: Any = redis.aclient(tenant).pipeline(transaction=False)
-    for delivery, round in settled:
-        pipeline.set(_key(tenant, delivery, round), "s", xx=True, keepttl=True)
-    await pipeline.execute()
+    await _run(tenant, _PUBLISHED, settled, [])
+
+
+async def _run(tenant: str, script: str, deliveries: Iterable[tuple[str, int]], arguments: Sequence[str]) -> None:
+    """One script over many claims: a fraction of what as many commands cost in this process."""
+    if keys := [_key(tenant, delivery, round) for delivery, round in deliveries]:
+        await redis.aclient(tenant).register_script(script)(keys=keys, args=arguments)
 
 
 def done_mark(event: str) -> str:

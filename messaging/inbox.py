@@ -50,7 +50,8 @@ class Appended:
     delivery: str
     offset: int
     epoch: str
-    run_id: str
+    keeper: str
+    """"<shard>/<incarnation>" of the server that holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +105,15 @@ async def append(
     arguments += [message.id, message.mode, frame, metadata, expires + _DAY, WAKE, message.tenant]
     for recipient in recipients:
         arguments += [recipient.receiver, recipient.delivery, recipient.round, recipient.group or ""]
+    # Asked before appending: a server that is emptied in between has another token, so that the loss is seen.
+    token = await redis.atoken(message.tenant)
     run_id, lost, *answer = await _run(message.tenant, "inbox_append", keys, arguments)
     if lost:
         raise Lost(message.tenant, lost, run_id)
     (places,) = answer
+    keeper = f"{redis.shard_of(message.tenant)}/{run_id}:{token}"
     return [
-        Appended(recipient.delivery, int(offset), epoch, run_id)
+        Appended(recipient.delivery, int(offset), epoch, keeper)
         for recipient, offset, epoch in zip(recipients, places[::2], places[1::2], strict=True)
     ]
 

@@ -1,6 +1,7 @@
 """Jobs: what travels on a channel's queues. Ids only, never an address, never a payload."""
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,9 +89,30 @@ def decode(raw: bytes) -> Job:
             raise ValueError(f"version {version!r}")
         if kind == "deliver":
             body["targets"] = tuple(Target(*target) for target in body["targets"])
-            return Deliver(**body)
-        if kind == "expand":
-            return Expand(**body)
-        raise ValueError(f"kind {kind!r}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+            job: Job = Deliver(**body)
+        elif kind == "expand":
+            job = Expand(**body)
+        else:
+            raise ValueError(f"kind {kind!r}")
+        _check(job)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise BadJob("undecodable", f"This is no job: {error}") from error
+    return job
+
+
+def _check(job: Job) -> None:
+    """What looks like a job and holds other types would fail its whole batch later. Raises ValueError, TypeError."""
+    texts: list[str | None] = [job.tenant, job.message, job.mode, job.channel]
+    if isinstance(job, Deliver):
+        texts += [target.receiver for target in job.targets]
+        optional = [job.group, *(target.address_hash for target in job.targets)]
+        numbers = [job.round, job.attempt]
+        if not math.isfinite(job.due):
+            raise ValueError("due is no time")
+    else:
+        texts.append(job.group)
+        optional, numbers = [job.cursor], [job.count]
+    texts += [text for text in optional if text is not None]
+    if not all(type(number) is int for number in numbers):
+        raise TypeError("a number is not one")
+    "".join(texts).encode()  # type: ignore[arg-type]  # TypeError for what is no text, ValueError for a lone surrogate

@@ -132,6 +132,7 @@ def _event(
         expires_at=payload.expires,
         dead=dead,
         waiting=status is Status.SENT and context.channel.sent_waits,
+        keeper=outcome.keeper if outcome else "",
         metadata=payload.metadata,
     )
 

@@ -67,7 +67,13 @@ def of_record(record: Mapping[str, Any], suspect: bool = False) -> Payload:
 
 def store(payload: Payload) -> None:
     """Raises redis errors."""
-    redis.client(payload.tenant).set(_key(payload.tenant, payload.id), _encode(payload), ex=_seconds(payload))
+    with redis.hurried(redis.shard_of(payload.tenant)) as client:
+        stage(client, payload)
+
+
+def stage(client: Any, payload: Payload) -> None:
+    """Store it by a client of the tenant's shard, or queue that in a pipeline."""
+    client.set(_key(payload.tenant, payload.id), _encode(payload), ex=_seconds(payload))
 
 
 async def load(tenant: str, ids: Sequence[str]) -> dict[str, Payload]:

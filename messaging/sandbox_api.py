@@ -7,14 +7,15 @@ from urllib.parse import quote, urlencode
 from urllib.request import ProxyHandler, build_opener
 
 from django.conf import settings
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from messaging.channels import registry
 from sprayer_project import paging
 from sprayer_project.errors import NotFound, StoreUnavailable
+from sprayer_project.schema import LIMIT
 from tenants.api import ApiView
 from tenants.authentication import Caller
 from tenants.rights import Forbidden
@@ -22,6 +23,13 @@ from tenants.rights import Forbidden
 TIMEOUT = 5.0
 # The sandbox is ours: no proxy of the environment stands before it.
 _opener = build_opener(ProxyHandler({}))
+Arrivals = inline_serializer(
+    "Arrivals",
+    {
+        "data": serializers.ListField(child=serializers.DictField()),
+        "next_cursor": serializers.CharField(allow_null=True, help_text="Always null: the sandbox keeps few."),
+    },
+)
 
 
 class SandboxView(ApiView):
@@ -31,9 +39,11 @@ class SandboxView(ApiView):
 
     @extend_schema(
         operation_id="sandbox_arrivals",
-        parameters=[OpenApiParameter("limit", int)],
-        responses={200: OpenApiTypes.OBJECT},
-        tags=["sandbox"],
+        summary="What arrived at a sandbox gateway, newest first",
+        description="With a test key. Each arrival has `at` and what that channel's gateway saw.",
+        tags=["Sandbox"],
+        parameters=[LIMIT],
+        responses=Arrivals,
     )
     def get(self, request: Request, channel: str) -> Response:
         caller = cast(Caller, request.auth)

@@ -70,13 +70,15 @@ def messages(
         query["created_at"] = created
     if position := paging.decode(cursor):
         query["_id"] = {"$lt": _text(position)}
-    found = Message._get_collection().find(query).sort("_id", -1).limit(limit + 1)
-    return paging.page([_row(record) for record in found], limit, lambda row: row.id)
+    found = list(Message._get_collection().find(query).sort("_id", -1).limit(limit + 1))
+    totals = feedback.totals_of(tenant, [record["_id"] for record in found])
+    return paging.page([_row(record, totals[record["_id"]]) for record in found], limit, lambda row: row.id)
 
 
 def message(tenant: str, mode: str | None, identifier: str) -> MessageRow:
     """Raises NotFound, also for another tenant's message and, with a mode, for the other mode's."""
-    return _row(_record(tenant, mode, identifier))
+    record = _record(tenant, mode, identifier)
+    return _row(record, feedback.totals(tenant, identifier))
 
 
 def require(tenant: str, mode: str | None, identifier: str) -> None:
@@ -127,8 +129,7 @@ def _record(tenant: str, mode: str | None, identifier: str, fields: Any = None) 
     return dict(record)
 
 
-def _row(record: Mapping[str, Any]) -> MessageRow:
-    totals = feedback.totals(record["tenant"], record["_id"])
+def _row(record: Mapping[str, Any], totals: Totals) -> MessageRow:
     kept = ("tenant", "mode", "created_at", "expires_at", "channels", "content", "overrides", "attributes", "metadata")
     to = record["to"]
     return MessageRow(

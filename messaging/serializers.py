@@ -6,6 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from messaging import channels
+from subscriptions.names import clean_name
 from sprayer_project.serializers import StrictCharField, StrictIntegerField, StrictSerializer
 
 MAX_TTL = 28 * 86_400
@@ -19,13 +20,15 @@ class NameField(StrictCharField):
         super().__init__(trim_whitespace=False, **options)
 
     def to_internal_value(self, data: Any) -> str:
-        value = super().to_internal_value(data)
-        if len(value.encode(errors="replace")) > 256 or not value.isprintable():
-            raise serializers.ValidationError("Must be 1 to 256 bytes of UTF-8 without control characters.")
-        return value
+        try:
+            return clean_name(data)
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from error
 
 
 class PlainAddressSerializer(StrictSerializer):
+    """An address without a receiver."""
+
     channel = serializers.ChoiceField(choices=[])
     address = serializers.JSONField()
 
@@ -44,6 +47,8 @@ class PlainAddressSerializer(StrictSerializer):
 
 
 class ToSerializer(StrictSerializer):
+    """Whom a message is for: at least one name or address."""
+
     receivers = serializers.ListField(child=NameField(), max_length=MAX_RECEIVERS, required=False, default=list)
     groups = serializers.ListField(child=NameField(), max_length=MAX_GROUPS, required=False, default=list)
     addresses = serializers.ListField(
@@ -61,6 +66,8 @@ class ToSerializer(StrictSerializer):
 
 
 class ContentSerializer(StrictSerializer):
+    """What a message says, on every channel in that channel's way."""
+
     type = StrictCharField(max_length=100, required=False)
     title = StrictCharField(max_length=1_000, required=False, allow_blank=True)
     body = StrictCharField(required=False, allow_blank=True, trim_whitespace=False)
@@ -129,7 +136,6 @@ class MessageSerializer(StrictSerializer):
     send_at = serializers.DateTimeField(required=False, default=None, allow_null=True, default_timezone=UTC)
     priority = serializers.ChoiceField(choices=["normal", "high"], required=False, default="normal")
     collapse_key = StrictCharField(max_length=64, required=False, default=None, allow_null=True)
-    exclude_connection = StrictCharField(max_length=100, required=False, default=None, allow_null=True)
 
     def validate_channels(self, names: list[str]) -> list[str]:
         errors = {
@@ -147,33 +153,7 @@ class MessageSerializer(StrictSerializer):
         return at
 
 
-class AcceptedSerializer(serializers.Serializer[Any]):
-    """What a POST answers."""
-
-    id = serializers.CharField()
-    status = serializers.CharField()
-    channels = serializers.ListField(child=serializers.CharField())
-    created_at = serializers.DateTimeField()
-
-
 class BatchSerializer(StrictSerializer):
-    """The body of POST /messages/batch."""
+    """The body of POST /messages/batch, its messages unchecked: each is validated by itself."""
 
     messages = serializers.ListField(child=serializers.DictField(), min_length=1, max_length=100)
-
-
-class MessageBodySerializer(AcceptedSerializer):
-    """A message in GET."""
-
-    mode = serializers.CharField()
-    to = serializers.DictField()
-    content = serializers.DictField()
-    attributes = serializers.DictField()
-    metadata = serializers.DictField()
-    overrides = serializers.DictField()
-    ttl = serializers.IntegerField()
-    priority = serializers.CharField()
-    collapse_key = serializers.CharField(allow_null=True)
-    send_at = serializers.DateTimeField(allow_null=True)
-    expires_at = serializers.DateTimeField()
-    totals = serializers.DictField(help_text="channel -> status -> number of deliveries, and as_of")

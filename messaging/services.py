@@ -5,8 +5,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
+import bson
+import bson.errors
+import structlog
 from django.conf import settings
 from rest_framework.exceptions import ValidationError
 
@@ -16,7 +20,7 @@ from messaging import channels, payloads, routing, unit_of_work
 from messaging.documents import Message
 from messaging.jobs import Deliver, Target
 from messaging.serializers import MessageSerializer
-from sprayer_project import amqp
+from sprayer_project import amqp, mongo
 from sprayer_project.errors import (
     STORE_ERRORS,
     Conflict,
@@ -30,7 +34,10 @@ from sprayer_project.ids import new_id
 from subscriptions import selectors as subscribers
 from subscriptions.addresses import address_hash
 
+log = structlog.get_logger(__name__)
+
 MAX_MESSAGE = 256 * 1024
+MAX_DEPTH = 100
 KEY_LIFE = timedelta(hours=24)
 
 
@@ -45,9 +52,10 @@ class Accepted:
     replayed: bool = False
 
 
+@mongo.patience(mongo.TIMEOUT_MS / 1000)
 def accept(tenant: str, mode: str, body: Mapping[str, Any], idempotency_key: str | None = None) -> Accepted:
     """Take responsibility for a message. Raises Invalid, TooLarge, KeyReused, pymongo errors: nothing is stored."""
-    raw = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass")
+    raw = _canonical(body)
     if len(raw) > MAX_MESSAGE:
         raise TooLarge("message_too_large", f"A message may have {MAX_MESSAGE} bytes; this one has {len(raw)}.")
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= 255:
@@ -76,31 +84,33 @@ def accept(tenant: str, mode: str, body: Mapping[str, Any], idempotency_key: str
 
 
 def cancel(tenant: str, mode: str, identifier: str) -> None:
-    """Stop what is not yet sent. Raises NotFound, Conflict when nothing is left to stop."""
+    """Stop what is not yet sent. Raises NotFound, Conflict when nothing is left to stop, and a store's errors.
+
+    After a store's error it may be half done: repeated, it finishes.
+    """
     collection = Message._get_collection()
     query = {"_id": identifier, "tenant": tenant, "mode": mode}
     record = collection.find_one(query)
     if record is None:
         raise NotFound("not_found", "There is no such message.")
-    if record["status"] == "cancelled":
-        return
-    changed = collection.update_one(
-        query | {"status": {"$in": ["scheduled", "accepted", "routing", "routed"]}}, {"$set": {"status": "cancelled"}}
-    )
-    if not changed.modified_count:
+    stoppable = {"status": {"$in": ["scheduled", "accepted", "routing", "routed", "cancelled"]}}
+    if not collection.update_one(query | stoppable, {"$set": {"status": "cancelled"}}).matched_count:
         raise Conflict("not_cancellable", f"The message is {record['status']}: nothing is left to cancel.")
     payloads.store(payloads.of_record(record | {"status": "cancelled"}))
     feedback.cancel_open(tenant, identifier, datetime.now(UTC))
 
 
 def retry_delivery(tenant: str, mode: str, identifier: str) -> None:
-    """Open another round of a delivery that did not arrive. Raises NotFound, Conflict, BrokerUnavailable."""
+    """Open another round of a delivery that did not arrive. Raises NotFound, Conflict."""
     now = datetime.now(UTC)
     found = states(tenant, [identifier]).get(identifier)
     if found is not None and found.expires_at is not None and found.expires_at <= now:
         raise Conflict("expired", "The message's time to live is over: send it again as a new message.")
     row = feedback.open_round(tenant, mode, identifier, now)
-    amqp.publish([next_attempt(row, 1)])
+    try:
+        amqp.publish([next_attempt(row, 1)])
+    except amqp.BrokerUnavailable as error:
+        log.warning("the sweeper will release it", tenant=tenant, delivery=identifier, error=error.detail)
 
 
 def next_attempt(row: DeliveryRow, attempt: int) -> amqp.Publication:
@@ -139,15 +149,38 @@ def _earlier(tenant: str, mode: str, key: str, body_hash: str) -> Accepted | Non
     return Accepted(record["_id"], status, record["channels"], record["created_at"], replayed=True)
 
 
+def _canonical(body: Mapping[str, Any]) -> bytes:
+    """The body as one text, whatever the order of its names. Raises Invalid for what no store can hold."""
+    try:
+        text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        bson.encode(body)
+        if text.count("[") + text.count("{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+            raise Invalid("unstorable", f"Values may be nested {MAX_DEPTH} deep.", "")
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid("malformed_json", "Text must be valid Unicode, without lone surrogates.", "") from error
+    except (OverflowError, bson.errors.BSONError, RecursionError) as error:
+        raise Invalid("unstorable", f"The body holds a value that cannot be stored: {error}.", "") from error
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inner), default=0)
+
+
 def _claim(tenant: str, mode: str, key: str) -> str:
     """What an Idempotency-Key claims, in one unique field: a tenant's slug holds no slash."""
     return f"{tenant}/{mode}/{key}"
 
 
 def _validated(body: Mapping[str, Any]) -> dict[str, Any]:
-    serializer = MessageSerializer(data=body)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
+    return dict(_shape().run_validation(body))
+
+
+@cache
+def _shape() -> MessageSerializer:
+    """Validating keeps nothing in a serializer, and making one costs more than using it."""
+    return MessageSerializer()
 
 
 def _record(tenant: str, mode: str, values: dict[str, Any]) -> dict[str, Any]:

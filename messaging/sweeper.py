@@ -12,7 +12,7 @@ from feedback import selectors as rows
 from feedback import services as feedback
 from feedback.events import Status
 from feedback.selectors import Totals
-from messaging import selectors, services, unit_of_work
+from messaging import channels, selectors, services, unit_of_work
 from messaging.documents import Message, UndecodableJob
 from sprayer_project import amqp
 from subscriptions import services as subscriptions
@@ -121,6 +121,11 @@ def finish_index() -> int:
     return subscriptions.finish_pending(_LIMIT)
 
 
+def put_back() -> int:
+    """What waits for its receiver in a memory that was lost."""
+    return sum(found.put_back(_LIMIT) for found in channels.registry().values() if found.sent_waits)
+
+
 ACTIONS: tuple[Callable[[], int], ...] = (
     release_scheduled,
     publish_accepted,
@@ -129,6 +134,7 @@ ACTIONS: tuple[Callable[[], int], ...] = (
     roll_up,
     finish_index,
     look_after_routed,
+    put_back,
     forget_keys,
 )
 
@@ -158,9 +164,12 @@ def keep_undecodable(raw: bytes, queue: str) -> None:
 def _fields(body: Any) -> dict[str, Any]:
     try:
         job = json.loads(body)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return {}
-    return {name: value for name, value in job.items() if isinstance(value, str)} if isinstance(job, dict) else {}
+    if not isinstance(job, dict):
+        return {}
+    # A lone surrogate is text to JSON, and none to MongoDB.
+    return {name: value.encode(errors="replace").decode() for name, value in job.items() if isinstance(value, str)}
 
 
 def _messages() -> Any:

@@ -61,9 +61,10 @@ def _prepare(record: Mapping[str, Any]) -> bool:
     tenant = record["tenant"]
     share = redis.key(tenant, "share", str(int(datetime.now(UTC).timestamp())))
     try:
-        payloads.store(payloads.of_record(record))
-        pipeline: Any = redis.client(tenant).pipeline(transaction=False)
-        count, _ = pipeline.incr(share).expire(share, 5).execute()
+        with redis.hurried(redis.shard_of(tenant)) as client:
+            pipeline: Any = client.pipeline(transaction=False)
+            payloads.stage(pipeline, payloads.of_record(record))
+            _, count, _ = pipeline.incr(share).expire(share, 5).execute()
     except RedisError as error:
         log.warning("payload not cached", tenant=tenant, message=record["_id"], error=type(error).__name__)
         return False

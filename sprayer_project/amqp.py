@@ -103,6 +103,13 @@ def connected() -> bool:
     return _publisher().wait_connected(settings.PUBLISH_TIMEOUT)
 
 
+def close() -> None:
+    """Give back the publishing connection; the next publish makes another."""
+    if _publisher.cache_info().currsize:
+        _publisher().close()
+        _publisher.cache_clear()
+
+
 @cache
 def _publisher() -> "_Publisher":
     publisher = _Publisher()
@@ -155,7 +162,8 @@ def _queues_of(item: Publication) -> tuple[str, ...]:
 class _Link:
     """One connection with one channel on the running event loop, opened again whenever it is lost.
 
-    SPRAYER_AMQP_URL may name several nodes, separated by commas: they are tried in turn.
+    SPRAYER_AMQP_URL may name several nodes, separated by commas: they are tried in turn, and the broker is away when
+    each has refused.
     """
 
     def __init__(self, name: str, on_open: Callable[[AmqpChannel], None], on_lost: Callable[[], None]):
@@ -164,18 +172,21 @@ class _Link:
         self._closing = False
 
     async def run(self) -> None:
-        nodes = cycle(url.strip() for url in settings.AMQP_URL.split(","))
-        failures = 0
-        while not self._closing:
+        nodes = [url.strip() for url in settings.AMQP_URL.split(",")]
+        refusals = 0
+        for node in cycle(nodes):
             lost = asyncio.get_running_loop().create_future()
-            was_open = self._connect(next(nodes), lost)
+            was_open = self._connect(node, lost)
             reason = await lost
-            self._on_lost()
+            refusals = 0 if was_open() else refusals + 1
+            rounds, others_left = divmod(refusals, len(nodes))
+            if self._closing or not others_left:
+                self._on_lost()
             if self._closing:
                 return
-            failures = 1 if was_open() else failures + 1
             log.warning("RabbitMQ is away", link=self._name, reason=str(reason) or type(reason).__name__)
-            await asyncio.sleep(random.uniform(0.5, 1) * _BACKOFF[min(failures, len(_BACKOFF)) - 1])
+            if not others_left:
+                await asyncio.sleep(random.uniform(0.5, 1) * _BACKOFF[min(rounds, len(_BACKOFF) - 1)])
 
     def close(self) -> None:
         self._closing = True
@@ -243,6 +254,10 @@ class _Publisher(threading.Thread):
     def run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._link.run())
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._link.close)
+        self.join(5)
 
     def submit(self, items: Sequence[Publication]) -> "Future[None]":
         future: Future[None] = Future()

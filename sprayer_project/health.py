@@ -84,7 +84,8 @@ def _ping_sql() -> None:
 
 
 def _ping_redis(index: int) -> None:
-    shards.shard(index).ping()
+    with shards.hurried(index) as client:
+        client.ping()
 
 
 def _ping_rabbitmq() -> None:

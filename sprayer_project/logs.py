@@ -48,7 +48,7 @@ def configuration(level: str, json: bool) -> dict[str, Any]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
-            "pika": quiet,
+            "pika": {"level": "CRITICAL"},  # amqp.py says what matters, once
             "aiohttp.access": quiet,
             "daphne": quiet,
             "twilio": quiet,

@@ -1,13 +1,16 @@
 """One lazy MongoDB client a process, behind mongoengine's default connection."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mongoengine
+import pymongo
 from django.conf import settings
 from pymongo import WriteConcern
 from pymongo.database import Database
 
-TIMEOUT_MS = 1500
+TIMEOUT_MS = 1250
 
 DURABLE = WriteConcern(w="majority", j=True)
 """For the writes that a promise rests on: acknowledged by a majority's journals."""
@@ -32,6 +35,17 @@ def database() -> Database[dict[str, Any]]:
     return mongoengine.get_db()  # type: ignore[no-any-return]
 
 
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Everything in MongoDB within this context, or within a function that it decorates, takes so long together.
+
+    Raises pymongo's errors, also where the server is there and silent. What was asked for may be done nevertheless.
+    """
+    with pymongo.timeout(seconds):
+        yield
+
+
+@patience(TIMEOUT_MS / 1000)
 def ping() -> None:
     """Raises a pymongo error when MongoDB is away."""
-    database().command("ping", maxTimeMS=1000)
+    database().command("ping")

@@ -1,18 +1,29 @@
-"""One lazy Redis client a shard and process, sync and asyncio; key names; tenant -> shard."""
+"""Lazy Redis clients, sync and asyncio, one a shard and process; key names; tenant -> shard."""
 
 import asyncio
 import hashlib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
 from django.conf import settings
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
 TIMEOUT = 1.0
+HURRY = 0.8
+"""Seconds that a request which can do without Redis waits for it."""
+PAUSE = 1.0
+"""Seconds for which it is then not asked again."""
+_INCARNATION = "sprayer:incarnation"
 _OPTIONS: dict[str, Any] = {
     "decode_responses": True,
     "socket_timeout": 5.0,
@@ -46,6 +57,56 @@ def client(tenant: str) -> Client:
 @cache
 def shard(index: int) -> Client:
     return redis.Redis.from_url(settings.REDIS_URLS[index], **_OPTIONS)
+
+
+@contextmanager
+def hurried(index: int) -> Iterator[Client]:
+    """A shard for requests that go on without Redis: none waits long, and after one waited in vain nobody does.
+
+    Raises redis errors.
+    """
+    if _away_until.get(index, 0) > time.monotonic():
+        raise RedisConnectionError("Redis did not answer a moment ago.")
+    try:
+        yield _hurried_shard(index)
+    except (RedisConnectionError, RedisTimeout):
+        _away_until[index] = time.monotonic() + PAUSE
+        raise
+
+
+_away_until: dict[int, float] = {}
+
+
+@cache
+def _hurried_shard(index: int) -> Client:
+    # Another try helps against a connection that is gone, not against a server that is silent.
+    retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    impatient = {"socket_timeout": HURRY, "socket_connect_timeout": HURRY, "retry": retry}
+    return redis.Redis.from_url(settings.REDIS_URLS[index], **(_OPTIONS | impatient))
+
+
+def incarnation(index: int) -> str:
+    """Names all that a shard remembers now: "<run_id>:<token>". Another one later means that something may be lost.
+
+    The run_id tells of a restart, the token, which lies in the server, of emptying. Raises redis errors.
+    """
+    client = shard(index)
+    run_id = cast(dict[str, Any], client.info("server"))["run_id"]
+    return f"{run_id}:{_token(client.set(_INCARNATION, token := _new_token(), nx=True, get=True), token)}"
+
+
+async def atoken(tenant: str) -> str:
+    """The second half of the incarnation of a tenant's shard. Raises redis errors."""
+    token = _new_token()
+    return _token(await aclient(tenant).set(_INCARNATION, token, nx=True, get=True), token)
+
+
+def _token(known: Any, proposed: str) -> str:
+    return str(known or proposed)
+
+
+def _new_token() -> str:
+    return os.urandom(8).hex()
 
 
 _async_shards: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, AsyncClient]] = WeakKeyDictionary()

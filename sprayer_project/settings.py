@@ -46,7 +46,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 AMQP_URL = env.url("SPRAYER_AMQP_URL", f"amqp://sprayer:sprayer@127.0.0.1:{STACK_PORT}/%2F", ("amqp", "amqps"))
-_REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "redis+cluster")
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
 REDIS_URLS = [
     part.strip()
     for part in env.url("SPRAYER_REDIS_URLS", f"redis://127.0.0.1:{STACK_PORT + 2}/0", _REDIS_SCHEMES).split(",")
@@ -186,7 +186,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["tenants.authentication.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["sprayer_project.errors.StrictJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "sprayer_project.schema.Schema",
     "EXCEPTION_HANDLER": "sprayer_project.errors.problem_handler",
     "UNAUTHENTICATED_USER": None,
 }
@@ -200,6 +200,22 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "MessageStatus": "messaging.selectors.STATUSES",
+        "DeliveryStatus": "feedback.serializers.STATUSES",
+    },
+    "TAGS": [
+        {"name": "Messages", "description": "Send, follow, cancel; what became of each delivery."},
+        {"name": "Receivers", "description": "End users and their addresses."},
+        {"name": "Groups and subscriptions", "description": "Named audiences."},
+        {"name": "Realtime", "description": "Tokens for receivers' own connections."},
+        {"name": "Sandbox", "description": "What test messages became at the local gateways."},
+    ],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "sprayer_project.schema.finish",
+    ],
 }
 
 LOGGING = logs.configuration(env.text("SPRAYER_LOG_LEVEL", "INFO"), json=env.boolean("SPRAYER_LOG_JSON"))

@@ -56,7 +56,8 @@ async def consume(
 
     A batch is given when it is full or `linger` seconds old. A handler that returns has its items acknowledged.
     One that raises a store's error is called again with the same items when it is time; nothing is requeued.
-    Any other error is a bug: logged, and the items go back to their queue, which counts how often.
+    Any other error is a bug: the items are tried in halves until the one that fails is alone; it is logged and goes
+    back to its queue, which counts how often.
     """
     consumer = amqp.Consumer(queues, prefetch)
     consumer.start()
@@ -182,6 +183,29 @@ async def _next(consumer: amqp.Consumer, stop: asyncio.Event) -> amqp.Incoming |
 async def _handle(
     consumer: amqp.Consumer, handler: Handler, items: list[Item], stop: asyncio.Event, one_at_a_time: bool
 ) -> None:
+    try:
+        handled = await _handled(handler, items, stop)
+    except Exception as error:
+        if len(items) == 1:
+            log.exception("a job failed", queue=items[0].queue)
+            await pause(len(_PAUSES), stop)
+            consumer.settle(items[0].incoming, "requeue")
+            return
+        # The bad item must not take the others with it: the batch is halved until the bad one is alone.
+        log.warning("a batch failed", items=len(items), error=type(error).__name__)
+        middle = len(items) // 2
+        for half in (items[:middle], items[middle:]):
+            await _handle(consumer, handler, half, stop, one_at_a_time=False)
+        return
+    if handled and one_at_a_time:
+        consumer.settle(items[-1].incoming, "ack", multiple=True)
+    elif handled:
+        for item in items:
+            consumer.settle(item.incoming, "ack")
+
+
+async def _handled(handler: Handler, items: list[Item], stop: asyncio.Event) -> bool:
+    """Whether the items are done; not, when stop came while a store was away. Raises what is a bug."""
     attempt = 0
     while True:
         try:
@@ -189,24 +213,13 @@ async def _handle(
                 item.rejected = ""
             await handler(items)
             await amqp.apublish([_dead(item) for item in items if item.rejected])
-            break
+            return True
         except STORE_ERRORS as error:
             log.warning("waiting for a store", error=type(error).__name__, detail=str(error)[:200])
             if stop.is_set():
-                return
+                return False
             await pause(attempt, stop)
             attempt += 1
-        except Exception:
-            log.exception("a job failed", queues=sorted({item.queue for item in items}))
-            await pause(len(_PAUSES), stop)
-            for item in items:
-                consumer.settle(item.incoming, "requeue")
-            return
-    if one_at_a_time:
-        consumer.settle(items[-1].incoming, "ack", multiple=True)
-    else:
-        for item in items:
-            consumer.settle(item.incoming, "ack")
 
 
 def _dead(item: Item) -> amqp.Publication:

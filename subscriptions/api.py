@@ -10,6 +10,7 @@ from rest_framework.response import Response
 
 from sprayer_project import paging
 from sprayer_project.errors import Invalid, TooLarge
+from sprayer_project.schema import PAGE_PARAMETERS
 from subscriptions import selectors, services
 from subscriptions.inputs import ReceiverInput, named
 from subscriptions.serializers import (
@@ -39,10 +40,6 @@ from tenants.authentication import Caller
 
 READ, WRITE = "subscriptions:read", "subscriptions:write"
 _RECEIVERS, _GROUPS = ["Receivers"], ["Groups and subscriptions"]
-PAGE_PARAMETERS = [
-    OpenApiParameter("cursor", OpenApiTypes.STR, description="next_cursor of the page before"),
-    OpenApiParameter("limit", OpenApiTypes.INT, description=f"1 to {paging.MAX_LIMIT}, {paging.DEFAULT_LIMIT} without"),
-]
 _CHANNEL = OpenApiParameter("channel", OpenApiTypes.STR, description="only those reached on this channel")
 
 

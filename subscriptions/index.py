@@ -142,7 +142,8 @@ async def resolve(tenant: str, channel: str, names: Sequence[str], group: str | 
 
 
 def _read(tenant: str, script: str, arguments: Sequence[str]) -> list[Any]:
-    found = redis.client(tenant).register_script(script)([marker_key(tenant)], [base(tenant), *arguments])
+    with redis.hurried(redis.shard_of(tenant)) as client:
+        found = client.register_script(script)([marker_key(tenant)], [base(tenant), *arguments])
     return _valid(found)
 
 

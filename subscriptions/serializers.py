@@ -6,6 +6,7 @@ from drf_spectacular.utils import inline_serializer
 from rest_framework import serializers
 
 from sprayer_project.errors import as_problem
+from sprayer_project.schema import page_of
 from sprayer_project.serializers import StrictCharField, StrictSerializer
 from subscriptions.inputs import AddressInput
 from subscriptions.record import AddressRow, GroupRow, ReceiverRow, SubscriptionRow
@@ -33,6 +34,8 @@ class ObjectField(serializers.DictField):
 
 
 class AddressInputSerializer(StrictSerializer):
+    """Where a receiver is reached on one channel."""
+
     channel = StrictCharField()
     address = RawField(help_text="Text; on webpush the browser's subscription object.")
 
@@ -54,10 +57,14 @@ class ReceiverPatchSerializer(ReceiverInputSerializer):
 
 
 class ReceiverItemSerializer(ReceiverInputSerializer):
+    """A receiver of a batch: its name, and all of it."""
+
     receiver = StrictCharField(trim_whitespace=False)
 
 
 class GroupInputSerializer(StrictSerializer):
+    """All of a group: what is left out is empty afterwards."""
+
     name = StrictCharField(required=False, allow_null=True, max_length=256, help_text="What people call the group.")
     channels = serializers.ListField(
         child=StrictCharField(),
@@ -68,23 +75,27 @@ class GroupInputSerializer(StrictSerializer):
 
 
 class SubscriptionInputSerializer(StrictSerializer):
+    """How far a subscription reaches."""
+
     channels = serializers.ListField(
         child=StrictCharField(), required=False, allow_null=True, help_text=f"Where it is reached. {_CHANNELS_HELP}"
     )
 
 
 class SubscriptionItemSerializer(SubscriptionInputSerializer):
+    """A subscription of a batch."""
+
     receiver = StrictCharField(trim_whitespace=False)
 
 
 class ReceiverBatchSerializer(StrictSerializer):
-    """Documents the body; each item is validated by itself, so that the others are kept."""
+    """Each receiver is validated by itself, so that the others are kept."""
 
     receivers = serializers.ListField(child=ReceiverItemSerializer(), max_length=MAX_BATCH)
 
 
 class SubscriptionBatchSerializer(StrictSerializer):
-    """As ReceiverBatchSerializer."""
+    """Each subscription is validated by itself, so that the others are kept."""
 
     subscriptions = serializers.ListField(child=SubscriptionItemSerializer(), max_length=MAX_BATCH)
 
@@ -146,13 +157,9 @@ BatchAnswerSerializer = inline_serializer(
 )
 
 
-def _page_of(name: str, rows: serializers.BaseSerializer[Any]) -> serializers.Serializer[Any]:
-    return inline_serializer(name, {"data": rows, "next_cursor": serializers.CharField(allow_null=True)})
-
-
-ReceiverPageSerializer = _page_of("ReceiverPage", ReceiverSerializer(many=True))
-GroupPageSerializer = _page_of("GroupPage", GroupSerializer(many=True))
-SubscriptionPageSerializer = _page_of("SubscriptionPage", SubscriptionSerializer(many=True))
+ReceiverPageSerializer = page_of("ReceiverPage", ReceiverSerializer(many=True))
+GroupPageSerializer = page_of("GroupPage", GroupSerializer(many=True))
+SubscriptionPageSerializer = page_of("SubscriptionPage", SubscriptionSerializer(many=True))
 
 
 def receiver_body(row: ReceiverRow) -> dict[str, Any]:

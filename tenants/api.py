@@ -8,6 +8,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 import tenants.openapi  # noqa: F401  (registers the security scheme)
+from sprayer_project import mongo
 from sprayer_project.errors import Limited, SprayerError, TooLarge
 from tenants import limiter
 from tenants.authentication import Caller
@@ -30,12 +31,18 @@ class ApiView(APIView):
     scopes: ClassVar[dict[str, str]] = {}
     max_body: ClassVar[int] = 4 * 1024 * 1024
     """bytes"""
+    patience: ClassVar[float] = 10.0
+    """Seconds that all of a request's work in MongoDB may take."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for method in _METHODS:
             if hasattr(cls, method.lower()) and method not in cls.scopes and cls.permission_classes:
                 raise ImproperlyConfigured(f"{cls.__name__}.scopes names no scope for {method}")
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        with mongo.patience(self.patience):
+            return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Raises Limited, TooLarge, LengthRequired, and what authentication and scopes raise."""

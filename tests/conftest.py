@@ -65,6 +65,7 @@ def stack() -> Iterator[Stack]:
     """RabbitMQ, two Redis shards and a MongoDB-compatible server of this run's own. Not coming up is a failure."""
     environment.STACK.up()
     yield environment.STACK
+    amqp.close()
     environment.STACK.down()
 
 

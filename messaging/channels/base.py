@@ -70,6 +70,8 @@ class Outcome:
     """The provider calls the address dead: never use it again (test outcomes never retire)."""
     detail: Mapping[str, Any] = field(default_factory=dict)
     """The provider's answer, bounded and without addresses: {"http_status": 400, "code": 21211, "message": "..."}"""
+    keeper: str = ""
+    """With sent where sent_waits: which memory holds it, see DeliveryEvent.keeper."""
 
 
 class DeliveryError(SprayerError):
@@ -212,6 +214,13 @@ class Channel(ABC):
     def parse_events(self, callback: Callback, config: Mapping[str, Any]) -> list[DeliveryEvent]:
         """The facts in a provider's callback, its signature verified. Raises BadSignature, Invalid."""
         return []
+
+    def put_back(self, limit: int) -> int:
+        """Where sent_waits: put what a lost memory held into the present one, at most `limit` deliveries.
+
+        The sweeper calls it again and again, in a thread; returns how many were lost. Raises the stores' errors.
+        """
+        return 0
 
     async def aclose(self) -> None:  # noqa: B027  (most channels hold no connection)
         """Give back connections; the process ends."""

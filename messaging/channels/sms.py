@@ -42,6 +42,9 @@ class Config(forms.Form):
         help_text="A number, a short code or an alphanumeric sender.",
     )
     messaging_service_sid = forms.RegexField(r"^MG[0-9a-f]{32}$", required=False, label="Messaging service SID")
+    retry_unknown = forms.BooleanField(
+        required=False, help_text="Repeat a message of which nobody knows whether it was sent: it may arrive twice."
+    )
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}

@@ -37,5 +37,9 @@ class WebSocket(Channel):
                 delivery=place.delivery,
                 status=Status.SENT,
                 provider="inbox",
-                detail={"epoch": place.epoch, "offset": str(place.offset), "run_id": place.run_id},
+                detail={"epoch": place.epoch, "offset": str(place.offset)},
+                keeper=place.keeper,
             )
+
+    def put_back(self, limit: int) -> int:
+        return inbox_restore.put_back(limit)

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from django.conf import settings
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,7 +17,10 @@ from subscriptions import selectors as subscriptions
 from tenants.api import ApiView
 
 
+@extend_schema_serializer(component_name="Token")
 class TokenRequest(StrictSerializer):
+    """How long the token is to hold."""
+
     ttl = StrictIntegerField(
         min_value=1, max_value=tokens.MAX_TTL, default=3600, help_text="Seconds for which the token holds."
     )
@@ -34,7 +37,7 @@ class TokensView(ApiView):
 
     @extend_schema(
         operation_id="create_receiver_token",
-        tags=["realtime"],
+        tags=["Realtime"],
         request=TokenRequest,
         responses={201: TokenAnswer},
         summary="A signed token with which one receiver's clients connect",

@@ -260,3 +260,27 @@ def test_a_scheduled_message_waits_and_can_be_cancelled(client: Client, alice: T
 
 def test_retrying_an_unknown_delivery_is_not_found(client: Client, alice: TenantUnderTest) -> None:
     assert client.post("/api/v1/deliveries/dlv_none/retry", headers=alice.headers()).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '"\\ud800"',
+        "99999999999999999999",
+        '{"a\\u0000b": 1}',
+        "[" * 150 + "]" * 150,
+        '{"$set": {"a.b": 1}, "": 2}',
+        "1e400",
+        "1.5e300",
+    ],
+)
+def test_no_json_value_is_a_server_error(client: Client, alice: TenantUnderTest, data: str) -> None:
+    raw = '{"to": {"receivers": ["alice"]}, "channels": ["sms"], "content": {"data": ' + data + "}}"
+    answer = post(client, alice, raw)
+    assert answer.status_code in (202, 400), answer.content
+    assert stored() == (answer.status_code == 202)
+    if data.startswith("[["):
+        assert answer.status_code == 400
+    if answer.status_code == 202:
+        found = client.get(answer["Location"], headers=alice.headers())
+        assert found.json()["content"]["data"] == json.loads(data)

@@ -1,0 +1,107 @@
+"""What benchmarks run on: servers and processes of this run's own, and one tenant."""
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.servers import HOST
+from sprayer_project import outbound
+from tenants.models import User
+from tenants.services import create_api_key, create_tenant, set_channel_config
+from tests.environment import free_port
+from tests.live import LiveProcess, LiveSystem
+
+TENANT = "bench"
+ENVIRONMENT = {"SPRAYER_RATE_LIMIT": "100000000/minute"}
+"""A tenant's rate limit is not what is measured: every request is counted against it, and none is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    rounds: int = 3
+    seconds: float = 4.0
+    """How long each round of `accept` lasts."""
+    receivers: int = 2_000
+    events: int = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    live: LiveSystem
+    sizes: Sizes
+    key: str
+    """A live API key of TENANT, which has the channel http."""
+
+    @property
+    def sink(self) -> str:
+        """The URL that counts requests at the sandbox."""
+        return f"http://{HOST}:{os.environ['SPRAYER_SANDBOX_PORT']}/http/count"
+
+    def start(self, process: LiveProcess) -> LiveProcess:
+        """Start a process that ends with the run."""
+        self.live.processes.append(process)
+        process.launch()
+        process.wait_ready()
+        return process
+
+
+def prepare(live: LiveSystem, sizes: Sizes) -> Bench:
+    """Make the tenant. The databases are there and empty."""
+    tenant, _ = create_tenant(TENANT, "Benchmarks", "bench@example.com")
+    owner = User.objects.get(email="bench@example.com")
+    set_channel_config(tenant, "http", {"secret": outbound.new_secret()}, enabled=True, by=owner)
+    scopes = ["messages:send", "messages:read"]
+    _, key = create_api_key(tenant, mode="live", scopes=scopes, expires_at=None, name="bench", by=owner)
+    return Bench(live, sizes, key)
+
+
+class HttpDispatcher(LiveProcess):
+    """One dispatcher of the channel http alone."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("dispatcher-http", ["run_dispatcher", "--channel", "http"], folder, {}, None)
+
+
+class Gunicorn(LiveProcess):
+    """The REST API as production runs it: WSGI workers, one a core, with threads."""
+
+    WORKERS, THREADS = 2, 8
+
+    def __init__(self, folder: Path) -> None:
+        port = free_port()
+        super().__init__("web-gunicorn", [], folder, ENVIRONMENT, f"http://{HOST}:{port}")
+        options = {"bind": f"{HOST}:{port}", "worker-class": "gthread", "workers": self.WORKERS}
+        options |= {"threads": self.THREADS, "keep-alive": 30}
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        self._command = [sys.executable, "-m", "gunicorn", *arguments, "sprayer_project.wsgi"]
+
+
+class Busy:
+    """What share of one core a process used since the last look: of another one by pid, of this one without."""
+
+    def __init__(self, pid: int | None = None):
+        self._pid = pid
+        self._seconds, self._at = self._used(), time.monotonic()
+
+    def share(self) -> float | None:
+        """None where the system does not tell."""
+        before, since = self._seconds, self._at
+        self._seconds, self._at = self._used(), time.monotonic()
+        if before is None or self._seconds is None:
+            return None
+        return (self._seconds - before) / max(self._at - since, 1e-6)
+
+    def _used(self) -> float | None:
+        if self._pid is None:
+            return time.process_time()
+        try:
+            fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def percent(share: float | None) -> str:
+    return "an unknown share" if share is None else f"{share:.0%}"
