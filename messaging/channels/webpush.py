@@ -106,6 +106,9 @@ class WebPush(Channel):
     def mask_address(self, address: str) -> str:
         return f"{Subscription.read(address).origin}/***"
 
+    def host_of(self, recipient: Recipient) -> str:
+        return Subscription.read(recipient.address).origin.partition("://")[2]
+
     def sandbox_config(self, tenant: str) -> Mapping[str, Any]:
         key = sandbox_private_key(tenant)
         return {"private_key": key, "public_key": vapid.public_key(key), "subject": "mailto:sandbox@example.com"}
@@ -146,16 +149,14 @@ def _push(config: Mapping[str, Any], message: Outgoing) -> Push:
         raise DeliveryError("payload_too_large", permanent=True, detail=words)
     headers = {"Content-Type": "application/octet-stream", "Content-Encoding": "aes128gcm"}
     headers["Urgency"] = own.get("urgency") or message.priority
-    if topic := own.get("topic") or _topic(message):
+    if topic := own.get("topic") or (message.collapse_key and _topic(message.collapse_key)):
         headers["Topic"] = topic
     return Push(message, text, headers, config["private_key"], config["subject"])
 
 
-def _topic(message: Outgoing) -> str:
+def _topic(collapse_key: str) -> str:
     """32 characters that stand for the collapse key, which the push service need not know."""
-    if message.collapse_key is None:
-        return ""
-    return vapid.to_base64url(hashlib.blake2b(message.collapse_key.encode(), digest_size=24).digest())
+    return vapid.to_base64url(hashlib.blake2b(collapse_key.encode(), digest_size=24).digest())
 
 
 async def _try(push: Push, recipient: Recipient) -> Outcome:
@@ -190,10 +191,10 @@ def _outcome(delivery: str, answer: outbound.Answer) -> Outcome:
     """What an answer means; a redirect is a failure, nobody follows it."""
     status, detail = answer.status, {"http_status": answer.status}
     if 200 <= status < 300:
-        return Outcome(delivery=delivery, status=Status.SENT, provider_id=answer.location[:512], detail=detail)
+        name = (answer.location or "")[:512]
+        return Outcome(delivery=delivery, status=Status.SENT, provider_id=name, detail=detail)
     if status in _TRY_AGAIN or status >= 500:
         reason, wait = "rate_limited" if status == 429 else "provider_unavailable", answer.retry_after
         return Outcome(delivery=delivery, status=Status.DEFERRED, reason=reason, retry_after=wait, detail=detail)
     reason = _REFUSALS.get(status, "provider_refused")
-    retire = reason == _GONE
-    return Outcome(delivery=delivery, status=Status.FAILED, reason=reason, retire=retire, detail=detail)
+    return Outcome(delivery=delivery, status=Status.FAILED, reason=reason, retire=reason == _GONE, detail=detail)

@@ -414,8 +414,16 @@ def test_text_that_is_no_subscription_is_refused_with_a_sentence(value: str) -> 
 
 def test_a_plain_endpoint_is_for_allowed_hosts(settings: Settings) -> None:
     settings.WEBHOOK_ALLOW_PRIVATE = ["127.0.0.1:9999"]
+    for refused in ("ftp://127.0.0.1:9999/x", "http://127.0.0.1:9998/x"):
+        with pytest.raises(ValueError, match="starts with https"):
+            channel("webpush").clean_address(REAL | {"endpoint": refused})
     clean = channel("webpush").clean_address(REAL | {"endpoint": "http://127.0.0.1:9999/x"})
     assert json.loads(clean)["endpoint"] == "http://127.0.0.1:9999/x"
+
+
+def test_failures_are_counted_by_push_service() -> None:
+    webpush, message = channel("webpush"), outgoing()
+    assert webpush.host_of(recipient(webpush, message, "alice", REAL)) == "push.example.test"
 
 
 def test_a_masked_subscription_shows_the_push_service_alone() -> None:
