@@ -93,6 +93,16 @@ async def claim(tenant: str, wanted: Sequence[Wanted]) -> list[Claim]:
     return [_parsed(answer) for answer in await script(keys=keys, args=arguments)]
 
 
+async def done(tenant: str, deliveries: Sequence[tuple[str, int]]) -> frozenset[str]:
+    """The ids of those, of (delivery, round), that are done. Raises redis errors."""
+    marks = await redis.aclient(tenant).mget([_key(tenant, delivery, round) for delivery, round in deliveries])
+    return frozenset(
+        delivery
+        for (delivery, _), mark in zip(deliveries, marks, strict=True)
+        if mark and (mark == "s" or mark[0] == "e")
+    )
+
+
 async def settle(tenant: str, marks: Mapping[tuple[str, int], tuple[str, int]]) -> None:
     """Write marks: (delivery, round) -> (value, seconds to live), in one round trip."""
     arguments: list[str] = []

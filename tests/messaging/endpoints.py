@@ -22,16 +22,18 @@ from tenants.services import set_channel_config
 
 @dataclass
 class Endpoint:
-    """A host of its own. Answers `status` with `headers` and notes when each request came."""
+    """A host of its own. Answers `status` with `headers` after `delay` seconds, and notes when each request came."""
 
     status: int = 204
     headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0
     arrivals: list[tuple[float, str]] = field(default_factory=list)
     """(monotonic seconds, path)"""
     url: str = ""
 
     async def answer(self, request: web.Request) -> web.Response:
         self.arrivals.append((time.monotonic(), request.path))
+        await asyncio.sleep(self.delay)
         return web.Response(status=self.status, headers=self.headers)
 
     @property
