@@ -13,7 +13,7 @@ from typing import TypeVar
 import structlog
 from redis.exceptions import RedisError
 
-from messaging.channels.base import RATE_PERIODS
+from messaging.pacing import RATE_PERIODS
 from sprayer_project import redis
 from sprayer_project.errors import STORE_ERRORS
 

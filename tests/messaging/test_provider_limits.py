@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from messaging.channels import registry
-from messaging.channels.base import Pacing
+from messaging.pacing import Pacing
 from messaging.provider_limits import TURNS, Rate, take, turns
 from sprayer_project import redis
 from tests.conftest import TenantUnderTest

@@ -10,9 +10,10 @@ from feedback.events import Status
 from feedback.selectors import DeliveryRow
 from messaging import claims, jobs, outcomes, services
 from messaging.channels import channel, registry
-from messaging.channels.base import Outcome, Pacing, Recipient
+from messaging.channels.base import Outcome, Recipient
 from messaging.jobs import Deliver
 from messaging.outcomes import Context
+from messaging.pacing import Pacing
 from messaging.payloads import Payload
 from messaging.recorder import Entry
 from tests.conftest import TenantUnderTest
