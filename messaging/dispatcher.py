@@ -112,6 +112,7 @@ class Dispatcher:
             index: {recipient.delivery: recipient for recipient in recipients}
             for index, recipients in admitted.ready.items()
         }
+        total = sum(map(len, ready.values()))
         task = asyncio.create_task(self._finish(contexts, ready, recorded, admitted.watch))
 
         async def hand_over() -> None:
@@ -123,7 +124,7 @@ class Dispatcher:
             await asyncio.gather(*recorded)
             await amqp.apublish(again)
 
-        await self._stragglers.settle(task, hand_over)
+        await self._stragglers.settle(task, lambda: sum(map(len, ready.values())) <= total / 2, hand_over)
 
     async def _finish(
         self,

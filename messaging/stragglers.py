@@ -1,8 +1,8 @@
 """Calls that take long must not hold up the jobs behind them: a few slow hosts would occupy every slot of a lane.
 
-After PATIENCE seconds a job is handed over: another job for its open deliveries, due when their claims have ended, goes
-to the broker, and the first is done. The calls go on in this process; what they come to makes the other job stale.
-Where the process dies meanwhile, the other job tries again: as the first would have, coming back from the broker.
+After PATIENCE seconds a batch of which most is done is handed over: other jobs for its open deliveries, due when their
+claims have ended, go to the broker, and the first ones are done. The calls go on in this process; what they come to
+makes the other jobs stale. Where the process dies meanwhile, those try again: as the first would have, coming back.
 """
 
 import asyncio
@@ -26,10 +26,15 @@ class Stragglers:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def settle(self, task: "asyncio.Task[None]", hand_over: Callable[[], Awaitable[None]]) -> None:
-        """Return when the task is done or handed over. Raises what the task raises."""
+    async def settle(
+        self, task: "asyncio.Task[None]", few_left: Callable[[], bool], hand_over: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Return when the task is done or handed over. Raises what the task raises.
+
+        Where all is slow, nothing is handed over: what a process has in hand stays bounded by its prefetch.
+        """
         await asyncio.wait([task], timeout=PATIENCE)
-        if not task.done() and len(self._tasks) < MOST:
+        if not task.done() and len(self._tasks) < MOST and few_left():
             try:
                 await hand_over()
             except STORE_ERRORS as error:

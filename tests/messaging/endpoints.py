@@ -78,18 +78,19 @@ async def configure(tenant: str, **pacing: Any) -> None:
 
 
 async def send(
-    tenant: str, at: Endpoint, count: int = 1, prefix: str = "r", ttl: int = 600, apart: bool = False
+    tenant: str, at: Endpoint, count: int = 1, prefix: str = "r", ttl: int = 600, hanging: Endpoint | None = None
 ) -> list[str]:
-    """A message to `count` receivers whose addresses are at the endpoint, or one message each; the messages' ids."""
-    names = [f"{prefix}{number}" for number in range(count)]
-    inputs = [ReceiverInput(name, [AddressInput("http", f"{at.url}/{name}")]) for name in names]
+    """A message to `count` receivers whose addresses are at the endpoint; every fourth is at `hanging`. Its id."""
+    names = [f"{prefix}{number:02}" for number in range(count)]
+    inputs = [ReceiverInput(name, [AddressInput("http", f"{_host(name, at, hanging)}/{name}")]) for name in names]
     for row in await worker.in_thread(put_receivers, tenant, inputs):
         assert not isinstance(row, Exception), row
-    found = []
-    for receivers in [[name] for name in names] if apart else [names]:
-        body = {"to": {"receivers": receivers}, "channels": ["http"], "content": {"title": "Hi"}, "ttl": ttl}
-        found.append((await worker.in_thread(accept, tenant, "live", body)).id)
-    return found
+    body = {"to": {"receivers": names}, "channels": ["http"], "content": {"title": "Hi"}, "ttl": ttl}
+    return [(await worker.in_thread(accept, tenant, "live", body)).id]
+
+
+def _host(name: str, at: Endpoint, hanging: Endpoint | None) -> str:
+    return hanging.url if hanging and int(name[-2:]) % 4 == 0 else at.url
 
 
 async def statuses(tenant: str, messages: Sequence[str]) -> dict[str, int]:
