@@ -1,9 +1,11 @@
 """The two routing steps: a message becomes jobs on N channel queues; an Expand becomes Deliver jobs for M receivers."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
 from django.conf import settings
 from pymongo import ReturnDocument
 
@@ -11,13 +13,17 @@ from messaging import jobs
 from messaging.documents import Message
 from messaging.jobs import Deliver, Expand, Target
 from messaging.payloads import Payload
-from sprayer_project import amqp, worker
+from sprayer_project import amqp, mongo, worker
+from sprayer_project.errors import STORE_ERRORS
 from subscriptions import selectors as subscribers
+
+log = structlog.get_logger(__name__)
 
 SINGLE_TARGETS = 10
 """A Deliver job of up to so many targets is one-to-one traffic and takes the single lane."""
 BULK_DEPTH = 20_000
 """Jobs on a bulk lane above which expanding pauses."""
+_END_PAUSE = 5
 
 
 def first_step(record: Mapping[str, Any], crowded: bool = False) -> list[amqp.Publication]:
@@ -44,7 +50,7 @@ async def expand(job: Expand, payload: Payload) -> None:
         await amqp.apublish([amqp.retry(queue, jobs.encode(job), 1)])
         return
     if payload.cancelled or payload.expires <= datetime.now(UTC):
-        await worker.in_thread(_ended, job, job.count)
+        await _end(job)
         return
     names, cursor = await subscribers.expand_page(job.tenant, job.group, job.channel, job.cursor, settings.PAGE_SIZE)
     common: dict[str, Any] = {name: getattr(job, name) for name in ("tenant", "message", "mode", "channel")}
@@ -57,7 +63,20 @@ async def expand(job: Expand, payload: Payload) -> None:
         following.append(publication(Expand(group=job.group, cursor=cursor, count=count, **common), "bulk"))
     await amqp.apublish(following)
     if cursor is None:
-        await worker.in_thread(_ended, job, count)
+        await _end(replace(job, cursor=names[-1] if names else job.cursor, count=count))
+
+
+async def _end(job: Expand) -> None:
+    """Record the end of a chain. Without MongoDB the rest of the chain, which is empty, comes back later.
+
+    Waiting here would hold up the jobs behind it, which need Redis alone, and publish the last page again and again.
+    """
+    try:
+        with mongo.patience(mongo.TIMEOUT_MS / 1000):
+            await worker.in_thread(_ended, job, job.count)
+    except STORE_ERRORS as error:
+        log.warning("the end of a chain waits for a store", message=job.message, error=type(error).__name__)
+        await amqp.apublish([amqp.retry(amqp.job_queue(job.channel, "bulk"), jobs.encode(job), _END_PAUSE)])
 
 
 def publication(job: jobs.Job, lane: str) -> amqp.Publication:

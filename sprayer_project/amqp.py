@@ -253,7 +253,10 @@ class _Publisher(threading.Thread):
 
     def run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._link.run())
+        try:
+            self._loop.run_until_complete(self._link.run())
+        finally:
+            self._loop.close()
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._link.close)

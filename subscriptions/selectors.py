@@ -9,7 +9,7 @@ import structlog
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
-from sprayer_project import paging
+from sprayer_project import mongo, paging
 from sprayer_project.errors import Invalid, NotFound, StoreUnavailable
 from sprayer_project.paging import Page
 from subscriptions import addresses, documents, index, record, syncing
@@ -198,7 +198,10 @@ def _settle(tenant: str) -> None:
     """Changes that Redis missed while it could not be reached come first; without MongoDB the index goes on alone."""
     try:
         query = {"tenant": tenant, "index_pending": True}
-        if any(find.find_one(query) for find in (documents.receivers(), documents.groups(), documents.subscriptions())):
+        with mongo.patience(mongo.TIMEOUT_MS / 1000):
+            found = (documents.receivers(), documents.groups(), documents.subscriptions())
+            pending = any(collection.find_one(query) for collection in found)
+        if pending:
             syncing.finish_tenant(tenant, _SETTLE)
     except PyMongoError as error:
         log.warning("pending subscriptions not read", tenant=tenant, error=type(error).__name__)

@@ -99,16 +99,16 @@ def test_subscribing_twice_and_unsubscribing_twice_are_harmless(news: None) -> N
     assert documents.subscriptions().count_documents({"receiver": "alice"}) == 0
 
 
-def test_1200_subscribers_with_any_names_page_in_the_order_of_their_bytes() -> None:
-    names = [f"{prefix}{number}" for number in range(200) for prefix in ("a", "é/", "日本", "👩‍👧", "z:", "Ω{}")]
+def test_subscribers_with_any_names_page_in_the_order_of_their_bytes() -> None:
+    names = [f"{prefix}{number}" for number in range(50) for prefix in ("a", "é/", "日本", "👩‍👧", "z:", "Ω{}")]
     services.put_group("acme", "grüße:all")
-    for start in range(0, len(names), 600):
-        receivers(names[start : start + 600])
-        items = [(name, None) for name in names[start : start + 600]]
+    for start in range(0, len(names), 150):
+        receivers(names[start : start + 150])
+        items = [(name, None) for name in names[start : start + 150]]
         assert not [row for row in services.subscribe_many("acme", "grüße:all", items) if isinstance(row, Exception)]
     ordered = sorted(names, key=str.encode)
-    assert run(members("grüße:all", limit=500)) == ordered
-    assert run(selectors.expand_page("acme", "grüße:all", "sms", None, 1200)) == (ordered, None)
+    assert run(members("grüße:all", limit=120)) == ordered
+    assert run(selectors.expand_page("acme", "grüße:all", "sms", None, 300)) == (ordered, None)
     services.rebuild("acme")
     assert subscribed("grüße:all") == ordered
 

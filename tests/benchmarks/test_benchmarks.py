@@ -1,0 +1,49 @@
+"""Benchmarks run, whatever the machine makes of their figures."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import accept, dispatch_http, feedback, table
+from benchmarks.system import Bench, Sizes, prepare
+from tests.live import LiveSystem
+
+TINY = Sizes(rounds=1, seconds=0.2, receivers=20, events=250)
+
+
+@pytest.fixture
+def bench(live_system: LiveSystem) -> Bench:
+    return prepare(live_system, TINY)
+
+
+@pytest.mark.services
+def test_accept_measures_gunicorn_and_daphne_beside_bare_writes(bench: Bench) -> None:
+    gunicorn, daphne = accept.run(bench)
+    assert (gunicorn.name, gunicorn.target) == ("accept", accept.FLOOR)
+    assert gunicorn.reference == daphne.reference > 0
+    assert "load generator used" in gunicorn.note
+
+
+@pytest.mark.services
+def test_dispatch_http_measures_a_group_message_beside_a_bare_client(bench: Bench) -> None:
+    (row,) = dispatch_http.run(bench)
+    assert row.figure > 0 < row.reference
+    assert "the sink" in row.note
+
+
+@pytest.mark.services
+def test_feedback_measures_a_feeder_beside_bare_upserts(bench: Bench) -> None:
+    (row,) = feedback.run(bench)
+    assert row.figure > 0 < row.reference
+    assert "250 events" in row.note
+
+
+def test_a_row_compares_medians_with_its_target(tmp_path: Path) -> None:
+    met = table.row("some", "x/s", [3, 1, 2], [4, 4, 100], 0.5, "a note")
+    missed = table.row("other", "x/s", [1], [4], 0.5, "a note")
+    assert (met.figure, met.reference, met.ratio, met.verdict, missed.verdict) == (2, 4, 0.5, "met", "missed")
+    table.write([met, missed], tmp_path / "bench.json")
+    assert [row["name"] for row in json.loads((tmp_path / "bench.json").read_text())] == ["some", "other"]
+    line = table.rendered([met, missed]).splitlines()[2]
+    assert line.split() == ["other", "1", "x/s", "4", "x/s", "0.25", "0.5", "missed"]
