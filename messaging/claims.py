@@ -3,6 +3,7 @@
 One key a (delivery, round) holds
     h:<token>     somebody is sending it; the key's lease ends by itself
     n:<attempt>   the attempt of that number is the next one; earlier jobs are stale copies
+    n:<attempt> <due>   it waits without having been tried, to Unix milliseconds: jobs with less are stale copies
     e:<event>     it is done, but its event may not have reached the broker
     s             it is done
 A claim that Redis lost falls back to the record: see payloads.Payload.suspect.
@@ -20,12 +21,14 @@ local answers = {}
 for index, key in ipairs(KEYS) do
   local value = redis.call('GET', key)
   local holder = 'h:' .. ARGV[index * 2]
-  local attempt = tonumber(ARGV[index * 2 + 1])
+  local attempt, due = string.match(ARGV[index * 2 + 1], '(%d+) (%d+)')
   if not value or value == holder then
     redis.call('SET', key, holder, 'EX', ARGV[1])
     answers[index] = 'mine'
   elseif string.sub(value, 1, 2) == 'n:' then
-    if attempt >= tonumber(string.sub(value, 3)) then
+    local number, till = string.match(value, '(%d+) ?(%d*)')
+    local later = tonumber(attempt) - tonumber(number)
+    if later > 0 or (later == 0 and tonumber(due) >= tonumber(till ~= '' and till or '0')) then
       redis.call('SET', key, holder, 'EX', ARGV[1])
       answers[index] = 'mine'
     else
@@ -74,6 +77,8 @@ class Wanted:
     round: int
     attempt: int
     token: str
+    due: float = 0
+    """The job's, in Unix seconds."""
 
 
 async def claim(tenant: str, wanted: Sequence[Wanted]) -> list[Claim]:
@@ -83,9 +88,19 @@ async def claim(tenant: str, wanted: Sequence[Wanted]) -> list[Claim]:
     keys = [_key(tenant, item.delivery, item.round) for item in wanted]
     arguments = [str(int(settings.CLAIM_LEASE))]
     for item in wanted:
-        arguments += [item.token, str(item.attempt)]
+        arguments += [item.token, f"{item.attempt} {_milliseconds(item.due)}"]
     script = redis.aclient(tenant).register_script(_CLAIM)
     return [_parsed(answer) for answer in await script(keys=keys, args=arguments)]
+
+
+async def done(tenant: str, deliveries: Sequence[tuple[str, int]]) -> frozenset[str]:
+    """The ids of those, of (delivery, round), that are done. Raises redis errors."""
+    marks = await redis.aclient(tenant).mget([_key(tenant, delivery, round) for delivery, round in deliveries])
+    return frozenset(
+        delivery
+        for (delivery, _), mark in zip(deliveries, marks, strict=True)
+        if mark and (mark == "s" or mark[0] == "e")
+    )
 
 
 async def settle(tenant: str, marks: Mapping[tuple[str, int], tuple[str, int]]) -> None:
@@ -111,8 +126,13 @@ def done_mark(event: str) -> str:
     return f"e:{event}"
 
 
-def next_mark(attempt: int) -> str:
-    return f"n:{attempt}"
+def next_mark(attempt: int, due: float = 0) -> str:
+    """due in Unix seconds where the attempt waits without having been tried."""
+    return f"n:{attempt} {_milliseconds(due)}" if due else f"n:{attempt}"
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def _parsed(answer: str) -> Claim:

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from django.conf import settings
 
 from feedback import selectors as feedback
 from feedback.events import DeliveryEvent, Status
-from messaging import claims, jobs, outcomes, payloads, routing
+from messaging import admission, claims, jobs, outcomes, payloads, routing
+from messaging.breaker import Watch
 from messaging.channels.base import Channel, DeliveryError, Outcome, Recipient
 from messaging.jobs import BadJob, Deliver, Expand
 from messaging.outcomes import Context
@@ -21,6 +23,7 @@ from messaging.payloads import Payload
 from messaging.recorder import Entry, Recorder, is_final
 from messaging.resolving import resolve
 from messaging.selectors import as_outgoing
+from messaging.stragglers import Stragglers
 from sprayer_project import amqp, metrics, worker
 from sprayer_project.errors import STORE_ERRORS
 from sprayer_project.worker import Item
@@ -46,6 +49,7 @@ class Dispatcher:
 
     def __init__(self, channel: Channel, lane: str, recorder: Recorder):
         self._channel, self._lane, self._recorder = channel, lane, recorder
+        self._stragglers = Stragglers()
 
     async def handle(self, items: Sequence[Item]) -> None:
         """A worker's handler. Returns when every outcome is recorded; raises a store's error to be called again."""
@@ -60,6 +64,10 @@ class Dispatcher:
                 work.append(Work(job, payload, f"{_PROCESS}-{item.incoming.link}-{item.incoming.tag}"))
         if work:
             await self._deliver(work)
+
+    async def aclose(self) -> None:
+        """Wait for calls that outlived their jobs."""
+        await self._stragglers.aclose()
 
     async def _decode(self, items: Sequence[Item]) -> list[tuple[Item, Deliver | Expand, Payload]]:
         """The jobs that can be done; the others are rejected with their reason."""
@@ -90,7 +98,7 @@ class Dispatcher:
         recorded: list[asyncio.Future[None]] = []
         wanted: dict[str, list[tuple[int, Recipient]]] = defaultdict(list)
         for index, (one, resolution) in enumerate(zip(work, resolutions, strict=True)):
-            for recipient, status, reason in resolution.ended:
+            for recipient, status, reason in await self._still_open(one, resolution.ended):
                 recorded.append(self._recorder.record(outcomes.unsent(contexts[index], recipient, status, reason)))
             done = await self._already_done(one, resolution.recipients)
             wanted[one.job.tenant] += [(index, item) for item in resolution.recipients if item.delivery not in done]
@@ -98,8 +106,37 @@ class Dispatcher:
         for tenant, asked in wanted.items():
             for index, recipient in await self._claimed(tenant, work, asked, recorded):
                 mine[index].append(recipient)
-        sends = (self._send(contexts[index], recipients, recorded) for index, recipients in mine.items())
+        admitted = await admission.admit(contexts, [one.job for one in work], mine)
+        recorded += [self._recorder.record(entry) for entry in admitted.held]
+        ready = {
+            index: {recipient.delivery: recipient for recipient in recipients}
+            for index, recipients in admitted.ready.items()
+        }
+        total = sum(map(len, ready.values()))
+        task = asyncio.create_task(self._finish(contexts, ready, recorded, admitted.watch))
+
+        async def hand_over() -> None:
+            again = [
+                self._again(work[index].job, [*left.values()], settings.CLAIM_LEASE)
+                for index, left in ready.items()
+                if left
+            ]
+            await asyncio.gather(*recorded)
+            await amqp.apublish(again)
+
+        await self._stragglers.settle(task, lambda: sum(map(len, ready.values())) <= total / 2, hand_over)
+
+    async def _finish(
+        self,
+        contexts: Sequence[Context],
+        ready: Mapping[int, dict[str, Recipient]],
+        recorded: list[asyncio.Future[None]],
+        watch: Watch,
+    ) -> None:
+        """Try everybody and record it; who has an outcome leaves `ready`, by index of the job and by delivery."""
+        sends = (self._send(contexts[index], open_ones, recorded, watch) for index, open_ones in ready.items())
         results = await asyncio.gather(*sends, return_exceptions=True)
+        await watch.aclose()
         if recorded:
             await asyncio.gather(*recorded)
         for result in results:
@@ -134,18 +171,30 @@ class Dispatcher:
         recorded: list[asyncio.Future[None]],
     ) -> list[tuple[int, Recipient]]:
         """Those that may be sent now, of (index into work, recipient)."""
-        wanted = [claims.Wanted(item.delivery, item.round, item.attempt, work[index].token) for index, item in asked]
+        wanted = [
+            claims.Wanted(item.delivery, item.round, item.attempt, work[index].token, work[index].job.due)
+            for index, item in asked
+        ]
         mine, again = [], []
         for (index, recipient), claim in zip(asked, await claims.claim(tenant, wanted), strict=True):
             if claim.state == "mine":
                 mine.append((index, recipient))
             elif claim.state == "busy":
-                again.append(self._again(work[index].job, recipient, claim.wait))
+                again.append(self._again(work[index].job, [recipient], claim.wait))
             elif claim.state == "event":
                 event = DeliveryEvent.from_json(json.loads(claim.event))
                 recorded.append(self._recorder.record(Entry(event=event)))
         await amqp.apublish(again)
         return mine
+
+    async def _still_open(
+        self, one: Work, ended: Sequence[tuple[Recipient, Status, str]]
+    ) -> Sequence[tuple[Recipient, Status, str]]:
+        """Who ends here. A job that comes back may name deliveries that were done since it was put aside."""
+        if not one.job.due or not ended:
+            return ended
+        done = await claims.done(one.job.tenant, [(recipient.delivery, recipient.round) for recipient, *_ in ended])
+        return [item for item in ended if item[0].delivery not in done]
 
     async def _already_done(self, one: Work, recipients: Sequence[Recipient]) -> frozenset[str]:
         """Deliveries that the record knows as done in this round, asked only where Redis may have lost the marks."""
@@ -161,14 +210,14 @@ class Dispatcher:
             or row.status in (Status.DELIVERED, Status.READ)
         )
 
-    def _again(self, job: Deliver, recipient: Recipient, wait: float) -> amqp.Publication:
+    def _again(self, job: Deliver, recipients: Sequence[Recipient], wait: float) -> amqp.Publication:
         due = datetime.now(UTC).timestamp() + wait + 0.5
         copy = Deliver(
             tenant=job.tenant,
             message=job.message,
             mode=job.mode,
             channel=job.channel,
-            targets=(jobs.Target(recipient.receiver, recipient.address_hash or None),),
+            targets=tuple(jobs.Target(item.receiver, item.address_hash or None) for item in recipients),
             group=job.group,
             round=job.round,
             attempt=job.attempt,
@@ -177,14 +226,19 @@ class Dispatcher:
         return outcomes.later(copy, self._lane, wait)
 
     async def _send(
-        self, context: Context, recipients: Sequence[Recipient], recorded: list[asyncio.Future[None]]
+        self,
+        context: Context,
+        open_ones: dict[str, Recipient],
+        recorded: list[asyncio.Future[None]],
+        watch: Watch,
     ) -> None:
         """Try each recipient once. Every one has an outcome afterwards, whatever the adapter does."""
-        open_ones = {recipient.delivery: recipient for recipient in recipients}
+        recipients = list(open_ones.values())
 
         def note(outcome: Outcome) -> None:
             recipient = open_ones.pop(outcome.delivery, None)
             if recipient is not None:
+                watch.saw(outcome)
                 recorded.append(self._recorder.record(outcomes.entry(context, recipient, outcome)))
 
         if context.config is None:

@@ -3,8 +3,8 @@
 import hashlib
 import random
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,7 +40,7 @@ def entry(context: Context, recipient: Recipient, outcome: Outcome, now: datetim
     if outcome.unknown and not (context.channel.repeat_unknown or (context.config or {}).get("retry_unknown")):
         reason = outcome.reason or "unknown_outcome"
         return Entry(event=_event(context, recipient, Status.FAILED, reason, now, outcome, dead=True))
-    delay = _delay(context.channel, recipient.attempt, outcome.retry_after)
+    delay = _delay(context, recipient.attempt, outcome.retry_after)
     if delay is None:
         return Entry(event=_event(context, recipient, Status.FAILED, outcome.reason, now, outcome, dead=True))
     due = now + timedelta(seconds=delay)
@@ -50,8 +50,32 @@ def entry(context: Context, recipient: Recipient, outcome: Outcome, now: datetim
     return Entry(
         event=_event(context, recipient, Status.DEFERRED, outcome.reason, now, outcome, due_at=due),
         next_attempt=attempt,
-        follow=_retry(context, recipient, attempt, due) if delay <= QUEUED_RETRIES else None,
+        follow=_retry(context, [recipient], attempt, due) if delay <= QUEUED_RETRIES else None,
     )
+
+
+def held(context: Context, recipients: Sequence[Recipient], reason: str, wait: float) -> list[Entry]:
+    """The record entries of a job's deliveries that wait `wait` seconds without having been tried.
+
+    One job brings them back together; it follows the last of them, when all are recorded.
+    """
+    now = datetime.now(UTC)
+    due = now + timedelta(seconds=wait)
+    due = due.replace(microsecond=due.microsecond // 1000 * 1000)
+    if due >= context.payload.expires:
+        return [
+            Entry(event=_event(context, replace(recipient, attempt=0), Status.EXPIRED, reason, now, None))
+            for recipient in recipients
+        ]
+    entries = [
+        Entry(
+            event=_event(context, replace(recipient, attempt=0), Status.DEFERRED, reason, now, None, due_at=due),
+            next_attempt=recipient.attempt,
+        )
+        for recipient in recipients
+    ]
+    entries[-1] = replace(entries[-1], follow=_retry(context, recipients, recipients[-1].attempt, due))
+    return entries
 
 
 def refused(error: DeliveryError, recipient: Recipient) -> Outcome:
@@ -68,15 +92,7 @@ def refused(error: DeliveryError, recipient: Recipient) -> Outcome:
 
 def unsent(context: Context, recipient: Recipient, status: Status, reason: str) -> Entry:
     """A delivery that ends without an attempt: suppressed, expired, cancelled, or failed for want of credentials."""
-    bare = Recipient(
-        delivery=recipient.delivery,
-        receiver=recipient.receiver,
-        address=recipient.address,
-        address_hash=recipient.address_hash,
-        round=recipient.round,
-        attempt=0,
-        group=recipient.group,
-    )
+    bare = replace(recipient, attempt=0)
     now = datetime.now(UTC)
     return Entry(event=_event(context, bare, status, reason, now, None, dead=status is Status.FAILED), claimed=False)
 
@@ -121,24 +137,25 @@ def _event(
     )
 
 
-def _delay(channel: Channel, attempt: int, asked: float | None) -> float | None:
-    """Seconds before the next attempt; None when the schedule is used up."""
-    if attempt > len(channel.retry.delays):
+def _delay(context: Context, attempt: int, asked: float | None) -> float | None:
+    """Seconds before the next attempt, by the tenant's own schedule or the channel's; None when it is used up."""
+    schedule = context.channel.retry
+    delays = (context.config or {}).get("retry_delays") or schedule.delays
+    if attempt > len(delays):
         return None
-    delay = channel.retry.delays[attempt - 1]
-    delay *= random.uniform(1 - channel.retry.jitter, 1 + channel.retry.jitter)
+    delay = delays[attempt - 1] * random.uniform(1 - schedule.jitter, 1 + schedule.jitter)
     return max(delay, asked or 0)
 
 
-def _retry(context: Context, recipient: Recipient, attempt: int, due: datetime) -> amqp.Publication:
+def _retry(context: Context, recipients: Sequence[Recipient], attempt: int, due: datetime) -> amqp.Publication:
     job = Deliver(
         tenant=context.payload.tenant,
         message=context.payload.id,
         mode=context.payload.mode,
         channel=context.channel.name,
-        targets=(Target(recipient.receiver, recipient.address_hash or None),),
-        group=recipient.group,
-        round=recipient.round,
+        targets=tuple(Target(recipient.receiver, recipient.address_hash or None) for recipient in recipients),
+        group=recipients[0].group,
+        round=recipients[0].round,
         attempt=attempt,
         due=due.timestamp(),
     )

@@ -92,10 +92,12 @@ async def _write(entries: Sequence[Entry]) -> None:
         if entry.claimed:
             by_tenant[entry.event.tenant].append(entry)
     for tenant, claimed in by_tenant.items():
-        await claims.settle(tenant, dict(_mark(entry, now) for entry in claimed))
+        await claims.settle(tenant, dict(_mark(entry, now) for entry in claimed if not entry.next_attempt))
     await feedback.areport([entry.event for entry in entries])
     await amqp.apublish([entry.follow for entry in entries if entry.follow is not None])
     for tenant, claimed in by_tenant.items():
+        # Such a mark makes this job stale and holds no event: whoever is killed before it gets the job again.
+        await claims.settle(tenant, dict(_mark(entry, now) for entry in claimed if entry.next_attempt))
         done = [(entry.event.delivery, entry.event.round) for entry in claimed if not entry.next_attempt]
         await claims.published(tenant, done)
     for entry in entries:
@@ -107,7 +109,8 @@ def _mark(entry: Entry, now: datetime) -> tuple[tuple[str, int], tuple[str, int]
     until = event.expires_at or now
     seconds = int((until - now).total_seconds()) + _MARK_GRACE
     if entry.next_attempt:
-        mark = claims.next_mark(entry.next_attempt)
+        held_to = event.due_at if not event.attempt else None
+        mark = claims.next_mark(entry.next_attempt, held_to.timestamp() if held_to else 0)
     else:
         mark = claims.done_mark(json.dumps(event.to_json(), separators=(",", ":"), ensure_ascii=False))
     return (event.delivery, event.round), (mark, seconds)

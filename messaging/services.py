@@ -124,6 +124,7 @@ def next_attempt(row: DeliveryRow, attempt: int) -> amqp.Publication:
         group=row.group,
         round=row.round,
         attempt=attempt,
+        due=row.due_at.timestamp() if row.due_at else 0,
     )
     return routing.publication(job, "single")
 

@@ -19,6 +19,8 @@ DISPATCH_SECONDS = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600),
 )
 OUTCOMES = Counter("sprayer_outcomes", "Outcomes of attempts.", ["channel", "status"])
+BREAKERS = Counter("sprayer_breaker_changes", "Breakers that became open, half_open or closed.", ["channel", "state"])
+HELD = Counter("sprayer_held_deliveries", "Deliveries that wait without an attempt.", ["channel", "reason"])
 FEEDER_LAG = Gauge(
     "sprayer_feeder_lag_seconds", "Age of the newest event when it was written, seconds.", multiprocess_mode="livemax"
 )

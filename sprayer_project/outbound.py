@@ -31,8 +31,7 @@ Lookup = Callable[[str, int], list[str]]
 
 PER_HOST = 32
 """Requests under way to one host and port: a slow one waits for itself alone."""
-_CONNECTIONS, _PATIENCE = 2_000, 15.0
-_DRAIN, _DAY = 64 * 1024, 86_400.0
+_CONNECTIONS, _PATIENCE, _DRAIN, _DAY = 2_000, 15.0, 64 * 1024, 86_400.0
 
 _V4_BLOCKED = tuple(
     ipaddress.IPv4Network(network)
@@ -65,10 +64,11 @@ class Unreachable(SprayerError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """status is the HTTP status; retry_after is in seconds, None where the answer names no time."""
+    """status is HTTP's; retry_after is in seconds, None where the answer names no time; location is as it came."""
 
     status: int
     retry_after: float | None
+    location: str | None = None
 
 
 def is_public(address: str) -> bool:
@@ -181,9 +181,9 @@ class Outbound:
     ) -> Answer:
         # The connection's limit is the shorter one: running into it proves that nothing was sent.
         limits = aiohttp.ClientTimeout(total=timeout, connect=min(timeout * 0.8, 10))
-        async with session.post(target, data=body, headers=headers, allow_redirects=False, timeout=limits) as response:
-            await _drain(response)
-            return Answer(response.status, parse_retry_after(response.headers.get("Retry-After")))
+        async with session.post(target, data=body, headers=headers, allow_redirects=False, timeout=limits) as got:
+            await _drain(got)
+            return Answer(got.status, parse_retry_after(got.headers.get("Retry-After")), got.headers.get("Location"))
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbound] = WeakKeyDictionary()

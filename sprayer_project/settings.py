@@ -67,9 +67,17 @@ SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 # --- Providers ---------------------------------------------------------------------------------------------------
 SANDBOX_PORT = env.integer("SPRAYER_SANDBOX_PORT", STACK_PORT + 8, 1)
 SANDBOX_SMTP_PORT = env.integer("SPRAYER_SANDBOX_SMTP_PORT", STACK_PORT + 9, 1)
+# 0 takes a free one: the sandbox's root page says where.
+SANDBOX_APNS_PORT = env.integer("SPRAYER_SANDBOX_APNS_PORT", 0)
 SANDBOX_URL = env.url("SPRAYER_SANDBOX_URL", f"http://127.0.0.1:{SANDBOX_PORT}", ("http", "https")).rstrip("/")
 PROVIDER_URLS = {
     "twilio": env.url("SPRAYER_TWILIO_URL", "https://api.twilio.com", ("http", "https")),
+    "apns": env.url("SPRAYER_APNS_URL", "https://api.push.apple.com", ("http", "https")),
+    "apns_development": env.url(
+        "SPRAYER_APNS_DEVELOPMENT_URL", "https://api.sandbox.push.apple.com", ("http", "https")
+    ),
+    "fcm": env.url("SPRAYER_FCM_URL", "https://fcm.googleapis.com", ("http", "https")),
+    "google_oauth": env.url("SPRAYER_GOOGLE_OAUTH_URL", "https://oauth2.googleapis.com", ("http", "https")),
 }
 WEBHOOK_ALLOW_PRIVATE = env.items("SPRAYER_WEBHOOK_ALLOW_PRIVATE")
 WEBHOOK_TIMEOUT = env.number("SPRAYER_WEBHOOK_TIMEOUT", 15, 0.1)

@@ -63,6 +63,10 @@ def _take_over() -> Stack:
         SPRAYER_SANDBOX_PORT=str(base + SANDBOX_OFFSET),
         SPRAYER_SANDBOX_SMTP_PORT=str(base + SMTP_OFFSET),
         SPRAYER_TWILIO_URL=f"http://{sandbox}/sms",
+        SPRAYER_APNS_URL=f"http://{sandbox}/ios",
+        SPRAYER_APNS_DEVELOPMENT_URL=f"http://{sandbox}/ios",
+        SPRAYER_FCM_URL=f"http://{sandbox}/android",
+        SPRAYER_GOOGLE_OAUTH_URL=f"http://{sandbox}/android",
         SPRAYER_WEBHOOK_ALLOW_PRIVATE=f"{sandbox},{HOST}:{base + SMTP_OFFSET}",
     )
     return stack

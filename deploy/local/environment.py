@@ -11,7 +11,13 @@ from deploy.local.servers import HOST, StackError
 from deploy.local.stack import Stack, base_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROVIDERS = {"SPRAYER_TWILIO_URL": "sms"}
+PROVIDERS = {
+    "SPRAYER_TWILIO_URL": "sms",
+    "SPRAYER_APNS_URL": "ios",
+    "SPRAYER_APNS_DEVELOPMENT_URL": "ios",
+    "SPRAYER_FCM_URL": "android",
+    "SPRAYER_GOOGLE_OAUTH_URL": "android",
+}
 """Operator settings that name a provider's API: which gateway of the sandbox takes its place."""
 
 

@@ -181,6 +181,13 @@ class Channel(ABC):
         """An address at the sandbox gateway that always succeeds; name keeps several apart."""
         return None
 
+    def host_of(self, recipient: Recipient) -> str | None:
+        """Whose failures are counted together: the host of the address, empty where one provider takes all.
+
+        None: nothing outside is called.
+        """
+        return "" if self.needs_address else None
+
     def parse_events(self, callback: Callback, config: Mapping[str, Any]) -> list[DeliveryEvent]:
         """The facts in a provider's callback, its signature verified. Raises BadSignature, Invalid."""
         return []

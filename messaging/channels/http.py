@@ -83,6 +83,9 @@ class Http(Channel):
     def sandbox_address(self, name: str) -> str:
         return f"{settings.SANDBOX_URL}/http/{quote(name, safe='')}"
 
+    def host_of(self, recipient: Recipient) -> str:
+        return URL(recipient.address, encoded=True).raw_authority
+
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:

@@ -40,22 +40,25 @@ class Command(BaseCommand):
 
 async def dispatch(chosen: list[Channel], concurrency: int, stop: asyncio.Event) -> None:
     recorder = Recorder(stop)
+    dispatchers = {
+        (channel.name, lane): Dispatcher(channel, lane, recorder) for channel in chosen for lane in amqp.LANES
+    }
     try:
         await asyncio.gather(
             *(
                 worker.consume(
-                    [amqp.job_queue(channel.name, lane)],
-                    Dispatcher(channel, lane, recorder).handle,
+                    [amqp.job_queue(name, lane)],
+                    dispatcher.handle,
                     prefetch=settings.PREFETCH if lane == "single" else concurrency * 2,
                     batch=_BATCHES[lane],
                     concurrency=concurrency,
                     stop=stop,
                 )
-                for channel in chosen
-                for lane in amqp.LANES
+                for (name, lane), dispatcher in dispatchers.items()
             )
         )
     finally:
+        await asyncio.gather(*(dispatcher.aclose() for dispatcher in dispatchers.values()))
         await recorder.aclose()
         for channel in chosen:
             await channel.aclose()

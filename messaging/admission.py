@@ -1,0 +1,97 @@
+"""Which claimed deliveries may be tried now: those with a closed breaker, as fast as the tenant's provider allows."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from messaging import breaker, outcomes, provider_limits
+from messaging.breaker import Circuit, Permit, Watch
+from messaging.channels.base import Recipient
+from messaging.jobs import Deliver
+from messaging.outcomes import Context
+from messaging.provider_limits import Rate
+from messaging.recorder import Entry
+from sprayer_project import metrics
+
+BREAKER_OPEN, PACED = "breaker_open", "paced"
+
+Places = list[tuple[int, Recipient]]
+"""Deliveries, each with the index of its job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """ready: by index of the job, whom to try; held: what is recorded of the others; watch wants each outcome."""
+
+    ready: Mapping[int, Sequence[Recipient]]
+    held: Sequence[Entry]
+    watch: Watch
+
+
+async def admit(
+    contexts: Sequence[Context], jobs: Sequence[Deliver], claimed: Mapping[int, Sequence[Recipient]]
+) -> Admitted:
+    """claimed is by index of contexts and jobs. One round trip a tenant, and one more for each rate limit and lane.
+
+    Raises redis errors of a server that is away.
+    """
+    circuits = {
+        recipient.delivery: circuit
+        for index, recipients in claimed.items()
+        for recipient in recipients
+        if (circuit := _circuit(contexts[index], recipient)) is not None
+    }
+    permits = await breaker.admit(set(circuits.values())) if circuits else {}
+    waiting: dict[tuple[int, str, float], list[Recipient]] = defaultdict(list)
+    ready: dict[int, list[Recipient]] = defaultdict(list)
+    limited: dict[tuple[str, str, bool], Places] = defaultdict(list)
+    probes: set[Circuit] = set()
+    for index, recipients in claimed.items():
+        context, back = contexts[index], jobs[index].due > 0
+        rate = (context.config or {}).get("rate_limit")
+        for recipient in recipients:
+            circuit = circuits.get(recipient.delivery)
+            permit = permits[circuit] if circuit else Permit("closed")
+            if circuit and permit.state == "half_open" and circuit not in probes:
+                probes.add(circuit)
+                ready[index].append(recipient)
+            elif permit.state != "closed":
+                waiting[index, BREAKER_OPEN, permit.wait].append(recipient)
+            elif rate:
+                limited[context.payload.tenant, rate, back].append((index, recipient))
+            else:
+                ready[index].append(recipient)
+    # Those who come back go first.
+    for (tenant, rate, back), places in sorted(limited.items(), key=lambda item: not item[0][2]):
+        await _paced(contexts[places[0][0]], tenant, Rate.parse(rate), places, back, ready, waiting)
+    held = []
+    for (index, reason, wait), recipients in waiting.items():
+        held += outcomes.held(contexts[index], recipients, reason, wait)
+        metrics.HELD.labels(channel=contexts[index].channel.name, reason=reason).inc(len(recipients))
+    return Admitted(ready, held, Watch(circuits, permits))
+
+
+def _circuit(context: Context, recipient: Recipient) -> Circuit | None:
+    """Its breaker; none for test messages: whoever sends to a sandbox address that fails wants to see that."""
+    host = context.channel.host_of(recipient)
+    if host is None or context.config is None or context.payload.mode == "test":
+        return None
+    return Circuit(context.payload.tenant, context.channel.name, host)
+
+
+async def _paced(
+    context: Context,
+    tenant: str,
+    rate: Rate,
+    places: Places,
+    back: bool,
+    ready: dict[int, list[Recipient]],
+    waiting: dict[tuple[int, str, float], list[Recipient]],
+) -> None:
+    """Those who find a token are ready; the others wait for their turn, each turn of a job as one."""
+    taken = await provider_limits.take(tenant, context.channel.name, context.lane, rate, len(places), back)
+    for index, recipient in places[: taken.count]:
+        ready[index].append(recipient)
+    for wait, turn in provider_limits.turns(places[taken.count :], rate, taken.wait):
+        for index, recipient in turn:
+            waiting[index, PACED, wait].append(recipient)

@@ -1,0 +1,232 @@
+"""A circuit breaker per tenant, channel and host, its state in the tenant's Redis: every dispatcher knows it.
+
+closed      everything is tried; FAILURES failures of the infrastructure in a row open it
+open        nothing is tried, until the wait is over: 1 s, then twice as long after each probe that fails, at most 60 s
+half-open   one delivery is tried, the probe: it closes the breaker, or opens it again
+A probe holds a lease: when its process dies, another delivery is the next probe.
+
+https://learn.microsoft.com/en-us/azure/architecture/patterns/circuit-breaker
+"""
+
+import asyncio
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError
+
+from feedback.events import Status
+from messaging.channels.base import Outcome
+from sprayer_project import metrics, redis
+from sprayer_project.errors import STORE_ERRORS
+
+log = structlog.get_logger(__name__)
+
+FAILURES = 5
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+"""Seconds."""
+PROBE_LEASE = 60.0
+"""Seconds; longer than any call may take."""
+PROBE_PATIENCE = 2.0
+"""Seconds after which the others look again whether the probe has closed it."""
+_FORGET = 3600
+_INFRASTRUCTURE = frozenset(
+    {"provider_unavailable", "endpoint_unavailable", "timeout", "bad_answer", "no_such_host", "tls_failed"}
+    | {"connection_failed", "connection_lost"}
+)
+"""Reasons that say nothing about the message or the address."""
+
+_ADMIT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local answers = {}
+for index, key in ipairs(KEYS) do
+  local state = redis.call('HMGET', key, 'failures', 'level', 'until', 'probe')
+  if not state[2] then
+    answers[index] = {'closed', tonumber(state[1] or '0')}
+  elseif now >= tonumber(state[3]) then
+    redis.call('HSET', key, 'probe', ARGV[1], 'until', now + ARGV[2])
+    redis.call('EXPIRE', key, ARGV[4])
+    answers[index] = {'half_open', 0}
+  elseif (state[4] or '') ~= '' then
+    answers[index] = {'open', math.min(tonumber(state[3]) - now, tonumber(ARGV[3]))}
+  else
+    answers[index] = {'open', tonumber(state[3]) - now}
+  end
+end
+return answers
+"""
+
+_REPORT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local most, first, longest, forget = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local answers = {}
+local function open(key, level)
+  local wait = math.min(first * 2 ^ (level - 1), longest)
+  redis.call('HSET', key, 'level', level, 'until', now + wait, 'probe', '', 'failures', 0)
+  redis.call('EXPIRE', key, forget)
+end
+for index, key in ipairs(KEYS) do
+  local good, bad, token = ARGV[index * 3 + 2] == '1', tonumber(ARGV[index * 3 + 3]), ARGV[index * 3 + 4]
+  local state = redis.call('HMGET', key, 'failures', 'level', 'probe')
+  answers[index] = ''
+  if state[2] then
+    if token ~= '' and state[3] == token then
+      if good then
+        redis.call('DEL', key)
+        answers[index] = 'closed'
+      elseif bad > 0 then
+        open(key, math.min(tonumber(state[2]) + 1, 30))
+        answers[index] = 'open'
+      else
+        redis.call('HSET', key, 'until', now, 'probe', '')
+      end
+    end
+  elseif token == '' then
+    local failures = good and bad or tonumber(state[1] or '0') + bad
+    if failures >= most then
+      open(key, 1)
+      answers[index] = 'open'
+    elseif failures > 0 then
+      redis.call('HSET', key, 'failures', failures)
+      redis.call('EXPIRE', key, forget)
+    else
+      redis.call('DEL', key)
+    end
+  end
+end
+return answers
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """What a breaker is for; host is empty where a channel has one provider for all."""
+
+    tenant: str
+    channel: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """state is closed (try all), half_open (try one, the probe) or open (try none for `wait` seconds)."""
+
+    state: str
+    wait: float = 0.0
+    clean: bool = True
+    """No failure is counted: a success needs no report."""
+    probe: str = ""
+    """The probe's token."""
+
+
+def is_working(outcome: Outcome) -> bool | None:
+    """Whether an outcome shows that the host works, or that it does not; None: it shows neither."""
+    if outcome.status in (Status.SENT, Status.DELIVERED):
+        return True
+    if outcome.status is Status.DEFERRED and outcome.reason in _INFRASTRUCTURE:
+        return False
+    # An answer without a provider's word in it is our own: the request never left.
+    return True if outcome.detail and outcome.status in (Status.FAILED, Status.DEFERRED) else None
+
+
+async def admit(circuits: Iterable[Circuit]) -> dict[Circuit, Permit]:
+    """What may be tried now, in one round trip a tenant. Raises redis errors of a server that is away."""
+    by_tenant: dict[str, list[Circuit]] = defaultdict(list)
+    for circuit in circuits:
+        by_tenant[circuit.tenant].append(circuit)
+    permits: dict[Circuit, Permit] = {}
+    for tenant, asked in by_tenant.items():
+        token = os.urandom(8).hex()
+        times = [str(int(seconds * 1000)) for seconds in (PROBE_LEASE, PROBE_PATIENCE)]
+        answers = await _run(tenant, _ADMIT, asked, [token, *times, str(_FORGET)])
+        for circuit, (state, number) in zip(asked, answers or [("closed", 0)] * len(asked), strict=True):
+            permits[circuit] = {
+                "closed": Permit("closed", clean=number == 0),
+                "half_open": Permit("half_open", wait=PROBE_PATIENCE, clean=False, probe=token),
+                "open": Permit("open", wait=number / 1000),
+            }[state]
+            if state == "half_open":
+                metrics.BREAKERS.labels(channel=circuit.channel, state=state).inc()
+    return permits
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is not yet reported of a circuit: whether it worked, and how often it then failed."""
+
+    good: bool = False
+    bad: int = 0
+
+
+class Watch:
+    """Reports outcomes of admitted deliveries to their breakers as they come, in as few round trips as there can be.
+
+    Of a host that works nothing is reported.
+    """
+
+    def __init__(self, circuits: Mapping[str, Circuit], permits: Mapping[Circuit, Permit]):
+        """circuits are those of the deliveries' ids."""
+        self._circuits, self._permits = circuits, permits
+        self._dirty = {circuit for circuit, permit in permits.items() if not permit.clean}
+        self._probes = {circuit: permit.probe for circuit, permit in permits.items() if permit.probe}
+        self._seen: dict[Circuit, _Seen] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def saw(self, outcome: Outcome) -> None:
+        circuit, working = self._circuits.get(outcome.delivery), is_working(outcome)
+        if circuit is None or working is None or (working and circuit not in self._dirty):
+            return
+        self._dirty.add(circuit)
+        seen = self._seen.setdefault(circuit, _Seen())
+        seen.good, seen.bad = (True, 0) if working else (seen.good, seen.bad + 1)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._flush())
+
+    async def aclose(self) -> None:
+        """Report the rest. A probe that showed nothing is given back."""
+        if self._task is not None:
+            await self._task
+        if self._probes:
+            self._seen = {circuit: _Seen() for circuit in self._probes}
+            await self._flush()
+
+    async def _flush(self) -> None:
+        while self._seen:
+            seen, self._seen = self._seen, {}
+            by_tenant: dict[str, list[Circuit]] = defaultdict(list)
+            for circuit in seen:
+                by_tenant[circuit.tenant].append(circuit)
+            for tenant, circuits in by_tenant.items():
+                await self._report(tenant, circuits, seen)
+
+    async def _report(self, tenant: str, circuits: Sequence[Circuit], seen: Mapping[Circuit, _Seen]) -> None:
+        arguments = [str(FAILURES), *(str(int(wait * 1000)) for wait in (FIRST_WAIT, LONGEST_WAIT)), str(_FORGET)]
+        for circuit in circuits:
+            arguments += ["1" if seen[circuit].good else "0", str(seen[circuit].bad), self._probes.pop(circuit, "")]
+        try:
+            answers = await _run(tenant, _REPORT, circuits, arguments)
+        except STORE_ERRORS as error:
+            # The outcomes themselves wait for Redis, and the next failures are counted.
+            log.warning("breaker not told", tenant=tenant, error=type(error).__name__)
+            return
+        for circuit, state in zip(circuits, answers, strict=False):
+            if state:
+                metrics.BREAKERS.labels(channel=circuit.channel, state=state).inc()
+                log.warning("breaker", tenant=tenant, channel=circuit.channel, host=circuit.host, state=state)
+
+
+async def _run(tenant: str, script: str, circuits: Sequence[Circuit], arguments: Sequence[str]) -> list[Any]:
+    """The script's answers; none where Redis is there and refuses: then nothing is held back."""
+    keys = [redis.key(tenant, "breaker", circuit.channel, circuit.host) for circuit in circuits]
+    try:
+        return list(await redis.aclient(tenant).register_script(script)(keys=keys, args=list(arguments)))
+    except STORE_ERRORS:
+        raise
+    except RedisError as error:
+        log.warning("breaker not asked", tenant=tenant, error=str(error)[:200])
+        return []

@@ -1,0 +1,200 @@
+"""Android push through Firebase Cloud Messaging, HTTP v1.
+
+https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages
+
+A service account's document names URLs (token_uri, auth_uri, universe_domain). None of them is ever followed: a
+tenant that could choose one would make this server send requests, signed ones, to any host it can reach. Both servers
+are operator settings, SPRAYER_FCM_URL and SPRAYER_GOOGLE_OAUTH_URL; a document with another token_uri is refused.
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from google.auth.crypt import RSASigner
+from rest_framework import serializers
+
+from feedback.events import Status
+from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient, RetrySchedule
+from messaging.fcm import FID, PROVIDER, Fcm, message_body, message_parts, outcome_of
+from messaging.google_tokens import Account, Accounts
+from messaging.sandbox.google import service_account
+from sprayer_project.serializers import StrictCharField, StrictSerializer
+
+TOKEN_URIS = ("https://oauth2.googleapis.com/token", "https://accounts.google.com/o/oauth2/token")
+_address = re.compile(r"(fid:)?[A-Za-z0-9:._~%+/=-]{8,2048}")
+_project = r"^[a-z][a-z0-9.:-]{3,100}$"
+_email = re.compile(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+\.gserviceaccount\.com")
+_KEPT = ("type", "project_id", "private_key_id", "private_key", "client_email")
+
+
+class SecretText(forms.Textarea):
+    """Never shows what was entered: it holds a private key."""
+
+    def format_value(self, value: Any) -> str | None:
+        return None
+
+
+class Config(forms.Form):
+    service_account = forms.CharField(
+        widget=SecretText(attrs={"rows": 6, "class": "mono", "spellcheck": "false"}),
+        max_length=10_000,
+        label="Service account",
+        help_text="The JSON document of a service account that may send: Firebase console, project settings.",
+    )
+    project_id = forms.RegexField(
+        _project, required=False, label="Project", help_text="Left empty, that of the service account."
+    )
+
+    def clean_service_account(self) -> str:
+        """The document with nothing in it but what is used."""
+        try:
+            document = json.loads(self.cleaned_data["service_account"])
+        except ValueError as error:
+            raise forms.ValidationError(f"This is not JSON: {error}") from error
+        if not isinstance(document, dict) or document.get("type") != "service_account":
+            raise forms.ValidationError('This is not a service account: its "type" must be "service_account".')
+        kept = {name: document[name] for name in _KEPT if isinstance(document.get(name), str)}
+        if not re.match(_project, kept.get("project_id", "")) or not _email.fullmatch(kept.get("client_email", "")):
+            raise forms.ValidationError("The service account must have its project_id and client_email.")
+        if document.get("token_uri", TOKEN_URIS[0]) not in TOKEN_URIS:
+            raise forms.ValidationError(f"The token_uri must be Google's: {TOKEN_URIS[0]}.")
+        if document.get("universe_domain", "googleapis.com") != "googleapis.com":
+            raise forms.ValidationError("The universe_domain must be googleapis.com.")
+        try:
+            RSASigner.from_service_account_info(kept)  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError) as error:
+            raise forms.ValidationError("The private_key must be an RSA key in PEM form.") from error
+        return json.dumps(kept)
+
+    def clean(self) -> dict[str, Any]:
+        values: dict[str, Any] = super().clean() or self.cleaned_data
+        if not self.errors and not values.get("project_id"):
+            values["project_id"] = json.loads(values["service_account"])["project_id"]
+        return values
+
+
+class Content(StrictSerializer):
+    """https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages#androidnotification"""
+
+    title = StrictCharField(required=False, allow_blank=True)
+    body = StrictCharField(required=False, allow_blank=True, trim_whitespace=False)
+    image = StrictCharField(required=False, help_text="URL of a picture.")
+    data = serializers.DictField(  # type: ignore[assignment]
+        required=False, help_text="Instead of the content's; what is not a string arrives as JSON text."
+    )
+    priority = serializers.ChoiceField(choices=["normal", "high"], required=False)
+    collapse_key = StrictCharField(required=False, max_length=64)
+    click_action = StrictCharField(required=False)
+    channel_id = StrictCharField(required=False)
+    sound = StrictCharField(required=False)
+    tag = StrictCharField(required=False)
+    icon = StrictCharField(required=False)
+    color = serializers.RegexField(r"^#[0-9A-Fa-f]{6}$", required=False)
+    analytics_label = serializers.RegexField(r"^[a-zA-Z0-9\-_.~%]{1,50}$", required=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What the recipients of one message share."""
+
+    fcm: Fcm
+    account: Account
+    server: str
+    url: str
+    message: Outgoing
+    parts: Mapping[str, Any]
+
+
+class Android(Channel):
+    label = "Android push"
+    settles_at = Status.SENT
+    Config = Config
+    Content = Content
+    # https://firebase.google.com/docs/cloud-messaging/scale-fcm: not before ten seconds
+    retry = RetrySchedule((10, 30, 120, 600, 3600))
+    _fcm: Fcm | None = None
+    _accounts: Accounts | None = None
+
+    def clean_address(self, value: Any) -> str:
+        """A registration token as it is, an installation id behind fid:, or {"token": ...} or {"fid": ...}."""
+        if isinstance(value, dict) and len(value) == 1:
+            ((kind, value),) = value.items()
+            if kind not in ("token", "fid") or not isinstance(value, str):
+                raise ValueError('Give {"token": "..."} or {"fid": "..."}.')
+            value = f"{FID}{value}" if kind == "fid" else value
+        if not isinstance(value, str) or not _address.fullmatch(value):
+            raise ValueError("Give the app's FCM registration token, or fid: and its installation id.")
+        return value
+
+    def mask_address(self, address: str) -> str:
+        kind, name = (FID, address[len(FID) :]) if address.startswith(FID) else ("", address)
+        shown = min(4, len(name) // 4)
+        return f"{kind}{name[:shown]}…{name[-shown:]}"
+
+    def sandbox_config(self, tenant: str) -> Mapping[str, Any]:
+        account = service_account(tenant)
+        return {"service_account": json.dumps(account), "project_id": account["project_id"]}
+
+    def sandbox_address(self, name: str) -> str:
+        noise = hashlib.shake_256(name.encode()).digest(117)
+        text = base64.urlsafe_b64encode(noise).decode()
+        return f"{text[:22]}:APA91b{text[22:]}"
+
+    async def send(
+        self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
+    ) -> AsyncIterator[Outcome]:
+        call = self._call(config, message)
+        await call.account.token()  # a refused account fails the call, not each recipient
+        tasks = [asyncio.create_task(_attempt(call, recipient)) for recipient in recipients]
+        try:
+            for finished in asyncio.as_completed(tasks):
+                yield await finished
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _call(self, config: Mapping[str, Any], message: Outgoing) -> Call:
+        fcm = self._fcm = self._fcm or Fcm()
+        accounts = self._accounts = self._accounts or Accounts()
+        urls, sandbox = settings.PROVIDER_URLS, f"{settings.SANDBOX_URL}/android"
+        server, tokens = (sandbox, sandbox) if message.mode == "test" else (urls["fcm"], urls["google_oauth"])
+        account = accounts.get(config["service_account"], f"{tokens.rstrip('/')}/token")
+        url = f"{server.rstrip('/')}/v1/projects/{config['project_id']}/messages:send"
+        return Call(fcm, account, server, url, message, message_parts(message))
+
+    async def aclose(self) -> None:
+        if self._fcm:
+            await self._fcm.close()
+        if self._accounts:
+            self._accounts.close()
+        self._fcm = self._accounts = None
+
+
+async def _attempt(call: Call, recipient: Recipient) -> Outcome:
+    try:
+        async with call.fcm.gate(call.server):
+            token = await call.account.token()
+            body = message_body(call.message, call.parts, recipient)
+            answer = await call.fcm.post(call.url, token, body)
+            if answer.status == 401 and answer.code == "UNAUTHENTICATED":
+                renewed = await call.account.token(refused=token)
+                if renewed != token:
+                    answer = await call.fcm.post(call.url, renewed, body)
+    except DeliveryError as error:
+        return Outcome(
+            delivery=recipient.delivery,
+            status=Status.FAILED if error.permanent else Status.DEFERRED,
+            reason=error.reason,
+            provider=PROVIDER,
+            unknown=error.unknown,
+            detail={"message": error.detail} if error.detail != error.reason else {},
+        )
+    return outcome_of(recipient, answer)

@@ -1,0 +1,219 @@
+"""Firebase Cloud Messaging's HTTP v1 API: its messages, its words and what they mean to us, its client.
+
+https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages/send
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+
+from feedback.events import Status
+from messaging.channels.base import DeliveryError, Outcome, Outgoing, Recipient
+from sprayer_project.outbound import parse_retry_after
+
+CONCURRENCY = 100
+"""Requests under way to one server: FCM's own and the sandbox have their places apart."""
+CONNECT_TIMEOUT, TIMEOUT = 5.0, 15.0
+PROVIDER, DELIVERY_KEY = "fcm", "sprayer_delivery"
+MAX_TTL, MAX_PAYLOAD = 2_419_200, 4_096
+"""Seconds; bytes of names and texts in notification and data."""
+FID = "fid:"
+"""Before an address that is an installation id; without it one is a registration token."""
+QUOTA_PAUSE = 60.0
+"""Seconds after a 429 without Retry-After: https://firebase.google.com/docs/cloud-messaging/scale-fcm#handling-retries"""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a word of FCM's means to us."""
+
+    status: Status
+    reason: str
+    retire: bool = False
+
+
+ERRORS = {
+    # https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode
+    "UNSPECIFIED_ERROR": Meaning(Status.DEFERRED, "provider_unavailable"),
+    "INVALID_ARGUMENT": Meaning(Status.FAILED, "provider_refused"),
+    "UNREGISTERED": Meaning(Status.FAILED, "unregistered", retire=True),
+    "SENDER_ID_MISMATCH": Meaning(Status.FAILED, "sender_mismatch", retire=True),
+    "QUOTA_EXCEEDED": Meaning(Status.DEFERRED, "rate_limited"),
+    "UNAVAILABLE": Meaning(Status.DEFERRED, "provider_unavailable"),
+    "INTERNAL": Meaning(Status.DEFERRED, "provider_unavailable"),
+    "THIRD_PARTY_AUTH_ERROR": Meaning(Status.FAILED, "third_party_auth"),
+    # https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto, where FCM says nothing closer
+    "UNAUTHENTICATED": Meaning(Status.FAILED, "credentials_refused"),
+    "PERMISSION_DENIED": Meaning(Status.FAILED, "credentials_refused"),
+    "NOT_FOUND": Meaning(Status.FAILED, "unknown_project"),
+    "RESOURCE_EXHAUSTED": Meaning(Status.DEFERRED, "rate_limited"),
+    "DEADLINE_EXCEEDED": Meaning(Status.DEFERRED, "timeout"),
+}
+INVALID_TOKEN = Meaning(Status.FAILED, "invalid_address", retire=True)
+"""An INVALID_ARGUMENT that is about the address."""
+_BY_STATUS = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 429: "QUOTA_EXCEEDED", 504: "DEADLINE_EXCEEDED"}
+_RESERVED = len(DELIVERY_KEY) + len("dlv_") + 26 + 16  # what a delivery's id takes
+_LOOK = ("click_action", "channel_id", "sound", "tag", "icon", "color")
+_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=dict).encode
+_ABOUT_THE_TOKEN = frozenset({"message.token", "message.fid"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """status is the HTTP status; body is empty where the answer is no JSON object (a front-end's HTML page)."""
+
+    status: int
+    body: Mapping[str, Any]
+    retry_after: float | None
+
+    @property
+    def name(self) -> str:
+        """The message's name: projects/<project>/messages/<id>; empty when it was refused."""
+        return str(self.body.get("name", ""))
+
+    @property
+    def words(self) -> str:
+        return str(self._error.get("message", ""))
+
+    @property
+    def code(self) -> str:
+        """FCM's error code, or else the general one, or else what the HTTP status says."""
+        named = [detail.get("errorCode") for detail in self._details] + [self._error.get("status")]
+        known = [code for code in named if code in ERRORS]
+        fallback = "UNAVAILABLE" if self.status >= 500 else "INVALID_ARGUMENT"
+        return str(known[0] if known else _BY_STATUS.get(self.status, fallback))
+
+    @property
+    def meaning(self) -> Meaning:
+        return INVALID_TOKEN if self.code == "INVALID_ARGUMENT" and self._blames_the_token() else ERRORS[self.code]
+
+    def _blames_the_token(self) -> bool:
+        """Either a field violation names it, or the sentence does: the two forms of Google's page on error codes."""
+        violations = [one for detail in self._details for one in detail.get("fieldViolations", ())]
+        fields = {one.get("field") for one in violations if isinstance(one, Mapping)}
+        return bool(fields & _ABOUT_THE_TOKEN) or "is not a valid FCM registration token" in self.words
+
+    @property
+    def _error(self) -> Mapping[str, Any]:
+        error = self.body.get("error")
+        return error if isinstance(error, Mapping) else {}
+
+    @property
+    def _details(self) -> list[Mapping[str, Any]]:
+        return [detail for detail in self._error.get("details") or () if isinstance(detail, Mapping)]
+
+
+class Fcm:
+    """One connection pool. Belongs to the event loop that made it."""
+
+    def __init__(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=CONNECT_TIMEOUT),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Content-Type": "application/json", "User-Agent": "Sprayer/1"},
+        )
+        self._gates: dict[str, asyncio.Semaphore] = {}
+
+    def gate(self, server: str) -> asyncio.Semaphore:
+        """Bounds what is under way; the time limit of a request starts behind it."""
+        return self._gates.setdefault(server, asyncio.Semaphore(CONCURRENCY))
+
+    async def post(self, url: str, token: str, body: bytes) -> Answer:
+        """Raises DeliveryError when no answer came."""
+        headers = {"Authorization": f"Bearer {token}"}
+        try:
+            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
+                return Answer(
+                    answer.status, _parsed(await answer.read()), parse_retry_after(answer.headers.get("Retry-After"))
+                )
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise DeliveryError("provider_unavailable") from error
+        except TimeoutError as error:
+            raise DeliveryError("timeout", unknown=True) from error
+        except aiohttp.ClientError as error:
+            raise DeliveryError("connection_lost", unknown=True) from error
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+def _parsed(raw: bytes) -> Mapping[str, Any]:
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def outcome_of(recipient: Recipient, answer: Answer) -> Outcome:
+    if 200 <= answer.status < 300:
+        detail: dict[str, Any] = {"http_status": answer.status}
+        return Outcome(
+            delivery=recipient.delivery,
+            status=Status.SENT,
+            provider=PROVIDER,
+            provider_id=answer.name,
+            detail=detail,
+        )
+    meaning = answer.meaning
+    words = answer.words.replace(recipient.address.removeprefix(FID), "...")[:200]
+    return Outcome(
+        delivery=recipient.delivery,
+        status=meaning.status,
+        reason=meaning.reason,
+        provider=PROVIDER,
+        retry_after=answer.retry_after or (QUOTA_PAUSE if meaning.reason == "rate_limited" else None),
+        unknown=answer.code == "DEADLINE_EXCEEDED",
+        retire=meaning.retire,
+        detail={"http_status": answer.status, "code": answer.code} | ({"message": words} if words else {}),
+    )
+
+
+def message_parts(message: Outgoing) -> dict[str, Any]:
+    """What the recipients' FCM messages have in common, without empty parts.
+
+    Raises DeliveryError for a payload beyond FCM's limit, which counts names and texts.
+    """
+    own = message.overrides
+    data = own.get("data", message.content.get("data"))
+    named = data if isinstance(data, Mapping) else {} if data is None else {"data": data}
+    if kind := message.content.get("type"):
+        named = {"type": kind, **named}
+    texts = {name: value if isinstance(value, str) else _json(value) for name, value in named.items()}
+    shown = {name: own.get(name, message.content.get(name)) for name in ("title", "body", "image")}
+    shown = {name: text for name, text in shown.items() if text}
+    strings = [text for item in (*texts.items(), *shown.items()) for text in item]
+    if sum(len(text.encode(errors="replace")) for text in strings) > MAX_PAYLOAD - _RESERVED:
+        raise DeliveryError("payload_too_large", permanent=True, detail=f"FCM takes {MAX_PAYLOAD} bytes at most.")
+    parts = {"data": texts, "notification": shown, "android": _android(message, bool(shown))}
+    if "analytics_label" in own:
+        parts["fcm_options"] = {"analytics_label": own["analytics_label"]}
+    return {name: part for name, part in parts.items() if part}
+
+
+def _android(message: Outgoing, shown: bool) -> dict[str, Any]:
+    own = message.overrides
+    android: dict[str, Any] = {"priority": own.get("priority", message.priority).upper()}
+    if key := own.get("collapse_key", message.collapse_key):
+        android["collapse_key"] = key
+    if shown and (look := {name: own[name] for name in _LOOK if name in own}):
+        android["notification"] = look
+    return android
+
+
+def message_body(message: Outgoing, parts: Mapping[str, Any], recipient: Recipient) -> bytes:
+    """A request's body, with the time to live that is left now and the delivery's id: an app tells repeats by it."""
+    left = int((message.expires_at - datetime.now(UTC)).total_seconds())
+    own = {
+        "data": {**parts.get("data", {}), DELIVERY_KEY: recipient.delivery},
+        "android": {**parts["android"], "ttl": f"{max(0, min(MAX_TTL, left))}s"},
+    }
+    address = recipient.address
+    target = {"fid": address.removeprefix(FID)} if address.startswith(FID) else {"token": address}
+    return _json({"message": {**target, **parts, **own}}).encode(errors="replace")

@@ -1,0 +1,198 @@
+"""Breakers: their states in Redis, and what reaches a host that is down."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from feedback.events import Status
+from messaging import breaker
+from messaging.breaker import FAILURES, Circuit, Permit, Watch, admit, is_working
+from messaging.channels import registry
+from messaging.channels.base import Outcome, Recipient
+from sprayer_project import redis
+from tests.conftest import TenantUnderTest
+from tests.messaging.endpoints import configure, dispatching, endpoint, rows, send, statuses, until
+
+CIRCUIT = Circuit("acme", "http", "down.example")
+GOOD = Outcome(delivery="dlv_1", status=Status.DELIVERED)
+BAD = Outcome(delivery="dlv_1", status=Status.DEFERRED, reason="endpoint_unavailable")
+NEITHER = Outcome(delivery="dlv_1", status=Status.FAILED, reason="blocked_address")
+
+
+@pytest_asyncio.fixture
+async def state() -> AsyncIterator[None]:
+    yield
+    await redis.aclose()
+
+
+async def permit(circuit: Circuit = CIRCUIT) -> Permit:
+    return (await admit([circuit]))[circuit]
+
+
+async def report(*outcomes: Outcome, given: Permit | None = None) -> None:
+    watch = Watch({"dlv_1": CIRCUIT}, {CIRCUIT: given or await permit()})
+    for outcome in outcomes:
+        watch.saw(outcome)
+    await watch.aclose()
+
+
+async def probe() -> Permit:
+    """The next half-open permit."""
+    deadline = time.monotonic() + 10
+    while (found := await permit()).state != "half_open":
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("outcome", "working"),
+    [
+        (Outcome(delivery="d", status=Status.SENT), True),
+        (Outcome(delivery="d", status=Status.FAILED, reason="gone", detail={"http_status": 410}), True),
+        (Outcome(delivery="d", status=Status.DEFERRED, reason="rate_limited", detail={"http_status": 429}), True),
+        (
+            Outcome(delivery="d", status=Status.DEFERRED, reason="provider_unavailable", detail={"http_status": 503}),
+            False,
+        ),
+        (Outcome(delivery="d", status=Status.DEFERRED, reason="timeout", unknown=True), False),
+        (Outcome(delivery="d", status=Status.DEFERRED, reason="connection_failed"), False),
+        (Outcome(delivery="d", status=Status.FAILED, reason="blocked_address"), None),
+        (Outcome(delivery="d", status=Status.DEFERRED, reason="endpoint_busy"), None),
+    ],
+)
+def test_an_outcome_tells_whether_the_host_works(outcome: Outcome, working: bool | None) -> None:
+    assert is_working(outcome) is working
+
+
+def test_channels_with_addresses_have_breakers_and_only_they() -> None:
+    for found in registry().values():
+        address = found.clean_address(found.sandbox_address("alice")) if found.needs_address else ""
+        recipient = Recipient(delivery="d", receiver="alice", address=address, address_hash="", round=1, attempt=1)
+        assert (found.host_of(recipient) is not None) == found.needs_address
+
+
+@pytest.mark.services
+async def test_a_breaker_opens_after_failures_in_a_row(state: None) -> None:
+    await report(*[BAD] * (FAILURES - 1))
+    assert await permit() == Permit("closed", clean=False)
+    await report(BAD)
+    opened = await permit()
+    assert opened.state == "open"
+    assert 0 < opened.wait <= breaker.FIRST_WAIT
+
+
+@pytest.mark.services
+async def test_one_success_in_between_starts_the_count_again(state: None) -> None:
+    await report(*[BAD] * (FAILURES - 1), GOOD)
+    assert await permit() == Permit("closed")
+    await report(*[BAD] * (FAILURES - 1))
+    assert (await permit()).state == "closed"
+
+
+@pytest.mark.services
+async def test_refusals_that_are_ours_open_nothing(state: None) -> None:
+    await report(*[NEITHER] * (FAILURES + 1))
+    assert await permit() == Permit("closed")
+
+
+@pytest.mark.services
+async def test_an_open_breaker_gives_one_probe_and_a_success_closes_it(state: None) -> None:
+    await report(*[BAD] * FAILURES)
+    given = await probe()
+    assert (await permit()).state == "open"
+    await report(GOOD, given=given)
+    assert await permit() == Permit("closed")
+
+
+@pytest.mark.services
+async def test_a_probe_that_fails_doubles_the_wait(state: None) -> None:
+    await report(*[BAD] * FAILURES)
+    await report(BAD, given=await probe())
+    opened = await permit()
+    assert opened.state == "open"
+    assert breaker.FIRST_WAIT < opened.wait <= 2 * breaker.FIRST_WAIT
+
+
+@pytest.mark.services
+async def test_a_probe_that_shows_nothing_is_given_back(state: None) -> None:
+    await report(*[BAD] * FAILURES)
+    await report(NEITHER, given=await probe())
+    assert (await permit()).state == "half_open"
+
+
+@pytest.mark.services
+async def test_the_probe_of_a_dead_process_is_given_again(state: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "PROBE_LEASE", 0.2)
+    await report(*[BAD] * FAILURES)
+    first = await probe()
+    second = await probe()
+    assert second.probe != first.probe
+    await report(GOOD, given=first)
+    assert (await permit()).state in ("open", "half_open")
+
+
+@pytest.mark.services
+async def test_late_failures_of_others_do_not_prolong_the_wait(state: None) -> None:
+    before = await permit()
+    await report(*[BAD] * FAILURES)
+    opened = await permit()
+    await report(*[BAD] * FAILURES, given=before)
+    assert (await permit()).wait <= opened.wait
+
+
+@pytest.mark.services
+async def test_other_hosts_channels_and_tenants_stay_closed(state: None) -> None:
+    await report(*[BAD] * FAILURES)
+    others = [
+        Circuit("acme", "http", "up.example"),
+        Circuit("acme", "sms", ""),
+        Circuit("globex", "http", "down.example"),
+    ]
+    permits = await admit([CIRCUIT, *others])
+    assert permits.pop(CIRCUIT).state == "open"
+    assert set(permits.values()) == {Permit("closed")}
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+async def test_a_host_that_is_down_gets_probes_and_others_are_not_delayed(
+    acme: TenantUnderTest, globex: TenantUnderTest
+) -> None:
+    async with endpoint() as down, endpoint() as up, dispatching():
+        for tenant in ("acme", "globex"):
+            await configure(tenant, retry_delays=[1] * 20)
+        down.status = 503
+        sent = await send("acme", down, FAILURES, "first")
+        await until(lambda: len(down.arrivals) >= FAILURES, 10, "the failures that open the breaker")
+        before, since = len(down.arrivals), time.monotonic()
+        sent += await send("acme", down, 200)
+        for tenant in ("acme", "globex"):
+            others = await send(tenant, up, 50, f"{tenant}-")
+            accepted = time.monotonic()
+
+            async def all_there(tenant: str = tenant, others: list[str] = others) -> bool:
+                return await statuses(tenant, others) == {"delivered": 50}
+
+            await until(all_there, 10, "50 deliveries to the host that is up")
+            assert max(at for at, path in up.arrivals if path.startswith(f"/{tenant}-")) - accepted < 1
+
+        async def all_wait() -> bool:
+            return await statuses("acme", sent) == {"deferred": 200 + FAILURES}
+
+        await until(all_wait, 10, "200 waiting")
+        await until(lambda: time.monotonic() - since > 5, 10, "some time")
+        probes = len(down.arrivals) - before
+        assert 1 <= probes <= 4  # after 1, 2 and 4 seconds
+
+        down.status = 204
+
+        async def all_delivered() -> bool:
+            return await statuses("acme", sent) == {"delivered": 200 + FAILURES}
+
+        await until(all_delivered, 20, "all deliveries after the recovery")
+        tries = sum([row.attempts for message in sent for row in await rows("acme", message)])
+    assert tries == len(down.arrivals)
