@@ -10,6 +10,7 @@ from django.http import QueryDict
 
 from messaging.channels import enabled, registry
 from messaging.channels.base import Channel
+from messaging.pacing import Pacing
 from messaging.secret_fields import secret_fields
 from tenants import selectors as tenants
 from tenants.selectors import ChannelSettings
@@ -62,7 +63,7 @@ class ConfigForm:
             for name in self._kept:
                 data[name] = stored[name]
         shown = {name: value for name, value in stored.items() if name not in self._secrets}
-        self.form = channel.Config(data, initial=shown, auto_id="config_%s")
+        self.form = _settings(channel)(data, initial=shown, auto_id="config_%s")
         self._held = held
         for name in self._secrets:
             _hide(self.form.fields[name], name in held)
@@ -130,6 +131,11 @@ def _provider_label(channel: Channel, name: str) -> str:
     field = channel.Config.base_fields.get("provider")
     known = dict(field.choices) if isinstance(field, forms.ChoiceField) else {}  # type: ignore[arg-type]
     return str(known.get(name) or name.capitalize())
+
+
+def _settings(channel: Channel) -> type[forms.Form]:
+    """The channel's credentials and, beside them, what every channel lets a tenant set."""
+    return type("Settings", (Pacing, channel.Config), {}) if channel.Config.base_fields else channel.Config
 
 
 def _hide(field: forms.Field, held: bool) -> None:

@@ -18,6 +18,7 @@ from tenants import encryption, selectors
 from tenants.models import ChannelConfig, User
 from tenants.services import add_member, set_channel_config
 from tests.conftest import TenantUnderTest
+from tests.live import wait_for
 
 pytestmark = pytest.mark.services
 
@@ -129,6 +130,13 @@ def test_what_another_process_saved_a_moment_ago_is_kept(acme: TenantUnderTest) 
     assert _values("sms")["auth_token"] == TOKEN
 
 
+def test_what_another_process_saved_is_used_within_two_seconds(acme: TenantUnderTest) -> None:
+    set_channel_config("acme", "sms", SMS | {"auth_token": "older"})
+    _values("sms")
+    ChannelConfig.objects.update(encrypted_values=encryption.encrypt(SMS))
+    wait_for(_stored_sms, 2.0, "the new token")
+
+
 def test_what_is_wrong_is_said_at_the_field_and_nothing_is_stored(acme: TenantUnderTest) -> None:
     answer = _as(acme.owner).post("/t/acme/channels/sms", SMS | {"account_sid": "wrong"})
     page = answer.content.decode()
@@ -144,7 +152,8 @@ def test_a_secret_that_is_made_is_shown_once(acme: TenantUnderTest) -> None:
     assert secret.startswith("whsec_") and secret in page
     assert secret not in _text(client, "/t/acme/channels/http")
     again = client.post("/t/acme/channels/http", {"timeout": "6"})
-    assert again.status_code == 302 and _values("http") == {"secret": secret, "previous_secret": "", "timeout": 6.0}
+    assert again.status_code == 302
+    assert _values("http").items() >= {"secret": secret, "previous_secret": "", "timeout": 6.0}.items()
 
 
 def test_a_forgotten_secret_is_made_anew(acme: TenantUnderTest) -> None:
