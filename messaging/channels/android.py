@@ -26,6 +26,7 @@ from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, R
 from messaging.fcm import FID, PROVIDER, Fcm, message_body, message_parts, outcome_of
 from messaging.google_tokens import Account, Accounts
 from messaging.sandbox.google import service_account
+from messaging.secret_fields import SecretText
 from sprayer_project.serializers import StrictCharField, StrictSerializer
 
 TOKEN_URIS = ("https://oauth2.googleapis.com/token", "https://accounts.google.com/o/oauth2/token")
@@ -33,13 +34,6 @@ _address = re.compile(r"(fid:)?[A-Za-z0-9:._~%+/=-]{8,2048}")
 _project = r"^[a-z][a-z0-9.:-]{3,100}$"
 _email = re.compile(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+\.gserviceaccount\.com")
 _KEPT = ("type", "project_id", "private_key_id", "private_key", "client_email")
-
-
-class SecretText(forms.Textarea):
-    """Never shows what was entered: it holds a private key."""
-
-    def format_value(self, value: Any) -> str | None:
-        return None
 
 
 class Config(forms.Form):
@@ -116,6 +110,7 @@ class Call:
 class Android(Channel):
     label = "Android push"
     settles_at = Status.SENT
+    address_kind = "registration token"
     Config = Config
     Content = Content
     # https://firebase.google.com/docs/cloud-messaging/scale-fcm: not before ten seconds

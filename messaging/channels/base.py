@@ -143,7 +143,7 @@ class Channel(ABC):
 
     A secret is a field whose widget is a forms.PasswordInput, or messaging.secret_fields.SecretText for one of several
     lines: it is never shown again. A field called provider says who carries the channel, where there is a choice.
-    Cleaned values are JSON-able. Provider base URLs are operator settings, never here.
+    Cleaned values are JSON-able and valid again. Provider base URLs are operator settings, never here.
     """
     Content: ClassVar[type[serializers.Serializer[Any]]] = NoContent
     retry: ClassVar[RetrySchedule] = RetrySchedule()

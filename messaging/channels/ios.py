@@ -20,6 +20,7 @@ from messaging.apns_payload import Content, Notification, notification
 from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient
 from messaging.sandbox.apns import key_id_of, private_key_of, team_of
 from messaging.sandbox.finding import Found, find
+from messaging.secret_fields import SecretText
 
 PROVIDER = "apns"
 _SERVERS = {"production": "apns", "development": "apns_development"}
@@ -33,7 +34,7 @@ class Config(forms.Form):
     team_id = forms.RegexField(_identifier, label="Team ID", help_text="Ten capital letters and digits.")
     key_id = forms.RegexField(_identifier, label="Key ID", help_text="Ten capital letters and digits.")
     private_key = forms.CharField(
-        widget=forms.PasswordInput, max_length=5_000, label="Private key", help_text="What the .p8 file holds."
+        widget=SecretText, max_length=5_000, label="Private key", help_text="What the .p8 file holds."
     )
     topic = forms.RegexField(_topic, label="Topic", help_text="The app's bundle ID; a message may name another.")
     other_topics = forms.CharField(
@@ -54,16 +55,17 @@ class Config(forms.Form):
         except ValueError as error:
             raise forms.ValidationError(str(error)) from error
 
-    def clean_other_topics(self) -> list[str]:
+    def clean_other_topics(self) -> str:
         topics = re.split(r"[\s,]+", self.cleaned_data["other_topics"].strip())
         if bad := [topic for topic in topics if topic and not re.fullmatch(_topic, topic)]:
             raise forms.ValidationError(f"{bad[0]!r} is not a bundle ID.")
-        return [topic for topic in topics if topic]
+        return ", ".join(topic for topic in topics if topic)
 
 
 class Ios(Channel):
     label = "iOS push"
     settles_at = Status.SENT
+    address_kind = "device token"
     Config = Config
     Content = Content
 
@@ -87,7 +89,7 @@ class Ios(Channel):
             "key_id": key_id_of(team),
             "private_key": private_key_of(team),
             "topic": "com.example.sandbox",
-            "other_topics": [],
+            "other_topics": "",
             "environment": "development",
         }
 

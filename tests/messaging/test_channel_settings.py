@@ -88,6 +88,14 @@ def test_no_stored_secret_of_any_channel_is_rendered(acme: TenantUnderTest, chan
     assert TOKEN not in page and "keep what is stored" in page
 
 
+@pytest.mark.parametrize("channel", CONFIGURABLE)
+def test_what_a_form_cleaned_it_takes_again(channel: str) -> None:
+    first = ConfigForm(registry()[channel], {}, dict(registry()[channel].sandbox_config("acme")))
+    assert first.is_valid(), first.form.errors
+    again = ConfigForm(registry()[channel], {}, first.values)
+    assert again.is_valid() and again.values == first.values
+
+
 def test_a_secret_of_several_lines_is_not_rendered_either() -> None:
     assert secret_fields(_KeyFile) == {"key"}
     form = ConfigForm(_Pager(), {"key": "-----BEGIN", "name": "n"}, QueryDict("key=&name="))
