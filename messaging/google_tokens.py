@@ -58,12 +58,15 @@ class Account:
         except DeliveryError:
             held = self._held
             if held is None or held.token == refused or held.token_state is TokenState.INVALID:
-                self._renewed = float("-inf")  # nothing was replaced
                 raise
         return str(self._held.token) if self._held else ""
 
     async def _renew(self) -> None:
-        self._held = await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch)
+        try:
+            self._held = await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch)
+        except DeliveryError:
+            self._renewed = float("-inf")  # nothing was replaced; said before anybody can ask again
+            raise
 
     def _fetch(self) -> Credentials:
         # Here, in a thread, since reading a private key takes a tenth of a second.
