@@ -174,7 +174,7 @@ def counts(messages: Sequence[str]) -> dict[str, Totals]:
     for found in rows().aggregate(stages):
         name, channel, status = (found["_id"][part] for part in ("message", "channel", "status"))
         channels.setdefault(name, {}).setdefault(channel, {})[status] = found["rows"]
-    return {message: Totals(as_of=as_of, channels=counted) for message, counted in channels.items()}
+    return {message: Totals(as_of=as_of, channels=dict(sorted(by.items()))) for message, by in channels.items()}
 
 
 def due(now: datetime, limit: int) -> list[DeliveryRow]:

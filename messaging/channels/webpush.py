@@ -95,7 +95,7 @@ class Push:
 
 
 class WebPush(Channel):
-    label = "Web Push"
+    label, address_kind = "Web Push", "browser subscription"
     settles_at = Status.SENT
     Config = WebPushConfig
     Content = WebPushContent
