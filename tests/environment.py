@@ -5,6 +5,7 @@ Import it before anything that reads Django's settings.
 
 import os
 import random
+import shutil
 import socket
 import tempfile
 from pathlib import Path
@@ -44,12 +45,18 @@ def _free(port: int) -> bool:
     return True
 
 
+def _in_memory() -> str | None:
+    """Where there is room, data lies in memory: tests are about processes that die, not about how long a disk takes."""
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > 4 * 2**30 else None
+
+
 def _take_over() -> Stack:
     if settings.configured:
         raise RuntimeError("Django's settings were read too early: unset DJANGO_SETTINGS_MODULE")
     for name in [name for name in os.environ if name.startswith("SPRAYER_")]:
         del os.environ[name]
-    folder, base = Path(tempfile.mkdtemp(prefix="sprayer-test-")), free_base()
+    folder, base = Path(tempfile.mkdtemp(prefix="sprayer-test-", dir=_in_memory())), free_base()
     (folder / "static").mkdir()  # WhiteNoise warns of a missing one
     stack = Stack(folder / "stack", base, shards=2)
     sandbox = f"{HOST}:{base + SANDBOX_OFFSET}"
