@@ -20,7 +20,10 @@ class AddressRow:
     """active or retired"""
     created_at: datetime
     active_at: datetime
-    """When it was last put after being new or retired: what is known to be older does not retire it."""
+    """When it was last put after being new or retired, a device also in between: when it was registered.
+
+    What is known to be older does not retire it, nor take it away.
+    """
     reason: str | None = None
     retired_at: datetime | None = None
 

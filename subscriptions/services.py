@@ -15,6 +15,7 @@ from pymongo.errors import BulkWriteError
 
 from sprayer_project.errors import Conflict, Invalid, NotFound, SprayerError
 from subscriptions import documents, record, syncing
+from subscriptions.addresses import is_device
 from subscriptions.inputs import (
     AddressInput,
     CleanAddress,
@@ -73,7 +74,7 @@ def put_receiver(
 ) -> ReceiverRow:
     """Make a receiver be exactly this. An address that was retired becomes active again when it is named here.
 
-    Raises Invalid with pointers.
+    A device's address leaves whatever receiver had it before. Raises Invalid with pointers.
     """
     (result,) = put_receivers(tenant, [ReceiverInput(name, addresses, attributes or {}, locale, timezone)])
     if isinstance(result, SprayerError):
@@ -94,7 +95,7 @@ def put_receivers(tenant: str, items: Sequence[ReceiverInput]) -> list[ReceiverR
             results.append(name)
         except SprayerError as error:
             results.append(error)
-    rows = _write(tenant, wanted)
+    rows = _write(tenant, _last_wins(wanted))
     syncing.attempt(
         tenant, lambda: syncing.sync_receivers(tenant, [row.id for row in rows.values() if row.index_pending])
     )
@@ -173,6 +174,15 @@ def _cleaned(tenant: str, item: ReceiverInput) -> tuple[_Values, list[CleanAddre
     return values, clean_addresses(tenant, item.addresses)
 
 
+def _last_wins(wanted: dict[str, tuple[_Values, list[CleanAddress]]]) -> dict[str, tuple[_Values, list[CleanAddress]]]:
+    """Of the items that register one device the last has it."""
+    taken: set[str] = set()
+    for name, (values, addresses) in reversed(wanted.items()):
+        wanted[name] = values, [address for address in addresses if address.hash not in taken]
+        taken |= {address.hash for address in addresses if is_device(address.channel)}
+    return wanted
+
+
 def _write(tenant: str, wanted: Mapping[str, tuple[_Values, list[CleanAddress]]]) -> dict[str, ReceiverRow]:
     """Insert or change these receivers; whoever was deleted or inserted by others meanwhile is tried again."""
     todo = set(wanted)
@@ -237,7 +247,8 @@ def _merged(row: ReceiverRow | None, addresses: Sequence[CleanAddress]) -> list[
     for address in addresses:
         old = known.get(address.hash)
         values = {"channel": address.channel, "address": address.address, "hash": address.hash, "status": "active"}
-        active_at = old.active_at if old and old.status == "active" else now
+        keeps_time = old and old.status == "active" and not is_device(address.channel)
+        active_at = old.active_at if old and keeps_time else now
         merged.append(values | {"created_at": old.created_at if old else now, "active_at": active_at})
     return merged
 

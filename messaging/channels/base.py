@@ -138,6 +138,8 @@ class Channel(ABC):
     needs_address: ClassVar[bool] = True
     address_kind: ClassVar[str] = "address"
     """What an address is on this channel, for people: phone number, mailbox, URL ..."""
+    address_is_device: ClassVar[bool] = False
+    """Whether an address is one device, which is one receiver's at a time: the last to register it has it alone."""
     Config: ClassVar[type[forms.Form]] = NoConfig
     """The tenant's credentials, as a form: its page in the console, and what configure_channel asks.
 

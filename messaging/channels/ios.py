@@ -66,6 +66,7 @@ class Ios(Channel):
     label = "iOS push"
     settles_at = Status.SENT
     address_kind = "device token"
+    address_is_device = True
     Config = Config
     Content = Content
 
