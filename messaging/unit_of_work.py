@@ -47,7 +47,7 @@ def accept(record: dict[str, Any]) -> None:
 
 def start(record: Mapping[str, Any]) -> None:
     """Send a scheduled message, whose time has come, on its way."""
-    if record["collapse_key"] is not None:
+    if record.get("collapse_key") is not None:
         try:
             with redis.hurried(redis.shard_of(record["tenant"])) as client:
                 collapsing.enter(client, record)

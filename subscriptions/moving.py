@@ -31,10 +31,9 @@ def move(tenant: str, rows: Sequence[ReceiverRow]) -> set[ObjectId]:
 
 def _settle(tenant: str, channel: str, hashes: set[str]) -> set[ObjectId]:
     held: dict[str, list[tuple[datetime, ObjectId]]] = defaultdict(list)
-    query = {"tenant": tenant, "addresses.channel": channel, "addresses.hash": {"$in": sorted(hashes)}}
-    for row in record.find_receivers(query):
+    for row in record.holders(tenant, channel, hashes):
         for address in row.addresses:
-            if not row.deleted and address.channel == channel and address.hash in hashes:
+            if address.hash in hashes:
                 held[address.hash].append((address.active_at, row.id))
     losers = set[ObjectId]()
     for hashed, holders in held.items():

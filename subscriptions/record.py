@@ -85,6 +85,12 @@ def find_receivers(query: dict[str, Any], limit: int = 0, sort: str = "name") ->
     return [receiver_row(found) for found in documents.receivers().find(query).sort(sort, 1).limit(limit)]
 
 
+def holders(tenant: str, channel: str, hashes: Iterable[str]) -> list[ReceiverRow]:
+    """The receivers that have one of these addresses, active or retired. Asks for what one index holds, no more."""
+    query = {"tenant": tenant, "addresses.channel": channel, "addresses.hash": {"$in": sorted(hashes)}}
+    return [row for row in find_receivers(query) if not row.deleted]
+
+
 def find_groups(query: dict[str, Any], limit: int = 0) -> list[GroupRow]:
     return [group_row(found) for found in documents.groups().find(query).sort("name", 1).limit(limit)]
 

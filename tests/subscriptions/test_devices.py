@@ -161,6 +161,7 @@ def test_a_device_that_registered_again_is_not_retired_by_what_was_known_before(
         {"name": "alice"}, {"$set": {"addresses.0.active_at": before.active_at - timedelta(hours=1)}}
     )
     put("alice", TOKEN)
+    assert pending() == 0
     (again,) = selectors.receiver("acme", "alice").addresses
     assert again.active_at >= before.active_at and again.created_at == before.created_at
     services.retire_address("acme", "ios", again.hash, "unregistered", again.active_at - timedelta(minutes=1))
