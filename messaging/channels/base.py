@@ -68,6 +68,8 @@ class Outcome:
     """With deferred: the request left and no answer came: the provider may have carried it out."""
     retire: bool = False
     """The provider calls the address dead: never use it again (test outcomes never retire)."""
+    dead_since: datetime | None = None
+    """With retire, where the provider says it: an address that was registered later is not meant. None: by now."""
     detail: Mapping[str, Any] = field(default_factory=dict)
     """The provider's answer, bounded and without addresses: {"http_status": 400, "code": 21211, "message": "..."}"""
     keeper: str = ""
