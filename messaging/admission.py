@@ -1,12 +1,15 @@
-"""Which claimed deliveries may be tried now: those with a closed breaker, as fast as the tenant's provider allows."""
+"""Which claimed deliveries may be tried now: those that no newer message replaces and whose breaker is closed, as fast
+as the tenant's provider allows.
+"""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from messaging import breaker, outcomes, provider_limits
+from messaging import breaker, collapsing, outcomes, provider_limits
 from messaging.breaker import Circuit, Permit, Watch
 from messaging.channels.base import Recipient
+from messaging.collapsing import Question
 from messaging.jobs import Deliver
 from messaging.outcomes import Context
 from messaging.provider_limits import Rate
@@ -31,10 +34,12 @@ class Admitted:
 async def admit(
     contexts: Sequence[Context], jobs: Sequence[Deliver], claimed: Mapping[int, Sequence[Recipient]]
 ) -> Admitted:
-    """claimed is by index of contexts and jobs. One round trip a tenant, and one more for each rate limit and lane.
+    """claimed is by index of contexts and jobs.
 
-    Raises redis errors of a server that is away.
+    One round trip a tenant, one more for its messages with collapse keys, and for each rate limit and lane. Raises
+    errors of a store that is away.
     """
+    claimed, held = await _newest(contexts, jobs, claimed)
     circuits = {
         recipient.delivery: circuit
         for index, recipients in claimed.items()
@@ -64,11 +69,52 @@ async def admit(
     # Those who come back go first.
     for (tenant, rate, back), places in sorted(limited.items(), key=lambda item: not item[0][2]):
         await _paced(contexts[places[0][0]], tenant, Rate.parse(rate), places, back, ready, waiting)
-    held = []
-    for (index, reason, wait), recipients in waiting.items():
-        held += outcomes.held(contexts[index], recipients, reason, wait)
-        metrics.HELD.labels(channel=contexts[index].channel.name, reason=reason).inc(len(recipients))
+    held += _held(contexts, waiting)
     return Admitted(ready, held, Watch(circuits, permits))
+
+
+def _held(contexts: Sequence[Context], waiting: Mapping[tuple[int, str, float], Sequence[Recipient]]) -> list[Entry]:
+    entries = []
+    for (index, reason, wait), recipients in waiting.items():
+        entries += outcomes.held(contexts[index], recipients, reason, wait)
+        metrics.HELD.labels(channel=contexts[index].channel.name, reason=reason).inc(len(recipients))
+    return entries
+
+
+async def _newest(
+    contexts: Sequence[Context], jobs: Sequence[Deliver], claimed: Mapping[int, Sequence[Recipient]]
+) -> tuple[Mapping[int, Sequence[Recipient]], list[Entry]]:
+    """Those whom no newer message with the same collapse key replaces, and what is recorded of the others."""
+    asked: dict[str, dict[int, Question]] = defaultdict(dict)
+    for index, recipients in claimed.items():
+        context = contexts[index]
+        if recipients and context.payload.collapse_key is not None:
+            asked[context.payload.tenant][index] = _question(context, jobs[index].group, recipients)
+    gone: dict[int, frozenset[str]] = {}
+    for tenant, questions in asked.items():
+        answers = await collapsing.replaced(tenant, list(questions.values()))
+        gone |= dict(zip(questions, answers, strict=True))
+    if not any(gone.values()):
+        return claimed, []
+    left, entries = dict(claimed), list[Entry]()
+    for index, names in gone.items():
+        left[index] = [recipient for recipient in claimed[index] if recipient.receiver not in names]
+        replaced = (recipient for recipient in claimed[index] if recipient.receiver in names)
+        entries += [outcomes.replaced(contexts[index], recipient) for recipient in replaced]
+    return left, entries
+
+
+def _question(context: Context, group: str | None, recipients: Sequence[Recipient]) -> Question:
+    payload = context.payload
+    return Question(
+        mode=payload.mode,
+        key=str(payload.collapse_key),
+        channel=context.channel.name,
+        group=group,
+        starts=payload.starts,
+        expires=payload.expires,
+        receivers=list(dict.fromkeys(recipient.receiver for recipient in recipients)),
+    )
 
 
 def _circuit(context: Context, recipient: Recipient) -> Circuit | None:

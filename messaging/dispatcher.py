@@ -277,8 +277,9 @@ class Dispatcher:
 
     async def _retire(self, context: Context, recipient: Recipient, outcome: Outcome) -> None:
         """Best effort: an address that stays active is called dead again by the next message."""
+        now = datetime.now(UTC)
         arguments = (context.payload.tenant, self._channel.name, recipient.address_hash, outcome.reason)
         try:
-            await worker.in_thread(subscriptions.retire_address, *arguments, datetime.now(UTC))
+            await worker.in_thread(subscriptions.retire_address, *arguments, min(now, outcome.dead_since or now))
         except STORE_ERRORS as error:
             log.warning("address not retired", tenant=context.payload.tenant, error=type(error).__name__)

@@ -36,6 +36,8 @@ class Message(Document):
     ttl = IntField()
     priority = StringField()
     collapse_key = StringField()
+    collapse = StringField()
+    """Where messages with a collapse key are found in the order of their starts: see messaging.collapsing."""
     idempotency = StringField()
     """The claim "<tenant>/<mode>/<key>" of an Idempotency-Key, for 24 hours."""
     idempotency_key = StringField()
@@ -67,6 +69,7 @@ class Message(Document):
             {"fields": ["tenant", "to.receivers", "-id"], "name": "by_receiver"},
             {"fields": ["status", "look_at"], "name": "sweep"},
             {"fields": ["key_expires_at"], "sparse": True, "name": "keys"},
+            {"fields": ["collapse"], "sparse": True, "name": "collapse"},
         ],
     }
 

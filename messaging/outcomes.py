@@ -97,6 +97,12 @@ def unsent(context: Context, recipient: Recipient, status: Status, reason: str) 
     return Entry(event=_event(context, bare, status, reason, now, None, dead=status is Status.FAILED), claimed=False)
 
 
+def replaced(context: Context, recipient: Recipient) -> Entry:
+    """A claimed delivery that a newer message with the same collapse key makes needless."""
+    bare = replace(recipient, attempt=0)
+    return Entry(event=_event(context, bare, Status.SUPPRESSED, "replaced", datetime.now(UTC), None))
+
+
 def _event(
     context: Context,
     recipient: Recipient,

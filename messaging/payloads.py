@@ -33,6 +33,8 @@ class Payload:
     expires_at: str
     addresses: dict[str, str] = field(default_factory=dict)
     """hash -> plain address"""
+    starts_at: str = ""
+    """send_at where the message was scheduled, else when it was accepted."""
     cancelled: bool = False
     suspect: bool = False
 
@@ -43,6 +45,10 @@ class Payload:
     @property
     def created(self) -> datetime:
         return datetime.fromisoformat(self.created_at)
+
+    @property
+    def starts(self) -> datetime:
+        return datetime.fromisoformat(self.starts_at or self.created_at)
 
 
 def of_record(record: Mapping[str, Any], suspect: bool = False) -> Payload:
@@ -60,9 +66,16 @@ def of_record(record: Mapping[str, Any], suspect: bool = False) -> Payload:
         created_at=record["created_at"].isoformat(),
         expires_at=record["expires_at"].isoformat(),
         addresses={item["hash"]: item["address"] for item in record["to"].get("addresses", [])},
+        starts_at=starts_of(record).isoformat(),
         cancelled=record["status"] == "cancelled",
         suspect=suspect,
     )
+
+
+def starts_of(record: Mapping[str, Any]) -> datetime:
+    """When a stored message is or was to be sent first."""
+    created: datetime = record["created_at"]
+    return max(created, record.get("send_at") or created)
 
 
 def store(payload: Payload) -> None:

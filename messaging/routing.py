@@ -31,7 +31,7 @@ def first_step(record: Mapping[str, Any], crowded: bool = False) -> list[amqp.Pu
     publications = []
     for channel in record["channels"]:
         common = _common(record, channel)
-        targets = _named_targets(record, channel)
+        targets = named_targets(record, channel)
         for start in range(0, len(targets), settings.PAGE_SIZE):
             chunk = tuple(targets[start : start + settings.PAGE_SIZE])
             lane = "single" if len(targets) <= SINGLE_TARGETS and not crowded else "bulk"
@@ -94,7 +94,8 @@ def _common(record: Mapping[str, Any], channel: str) -> dict[str, Any]:
     return {"tenant": record["tenant"], "message": record["_id"], "mode": record["mode"], "channel": channel}
 
 
-def _named_targets(record: Mapping[str, Any], channel: str) -> list[Target]:
+def named_targets(record: Mapping[str, Any], channel: str) -> list[Target]:
+    """The receivers and plain addresses that a message tries on a channel."""
     plain = [item["hash"] for item in record["to"]["addresses"] if item["channel"] == channel]
     named = [Target(name) for name in targets_of(record, channel)]
     return named + [Target(f"addr:{address_hash}", address_hash) for address_hash in plain]

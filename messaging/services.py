@@ -16,7 +16,7 @@ from rest_framework.exceptions import ValidationError
 
 from feedback import services as feedback
 from feedback.selectors import DeliveryRow, states
-from messaging import channels, payloads, routing, unit_of_work
+from messaging import channels, collapsing, payloads, routing, unit_of_work
 from messaging.documents import Message
 from messaging.jobs import Deliver, Target
 from messaging.serializers import MessageSerializer
@@ -215,7 +215,8 @@ def _record(tenant: str, mode: str, values: dict[str, Any]) -> dict[str, Any]:
     if targets is not None:
         record["targets"] = targets
     kept = ("content", "overrides", "attributes", "metadata", "ttl", "priority", "collapse_key")
-    return record | {name: values[name] for name in kept}
+    record |= {name: values[name] for name in kept}
+    return record | ({"collapse": collapsing.place_of(record)} if record["collapse_key"] is not None else {})
 
 
 def _refuse_unknown(tenant: str, to: Mapping[str, Any]) -> None:

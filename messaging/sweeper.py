@@ -33,7 +33,7 @@ def release_scheduled() -> int:
     for record in found:
         changes = {"status": "accepted", "progress_at": now, "look_at": now + timedelta(seconds=settings.SWEEP_AGE)}
         if _messages().update_one({"_id": record["_id"], "status": "scheduled"}, {"$set": changes}).modified_count:
-            unit_of_work.route(record | changes)
+            unit_of_work.start(record | changes)
     return len(found)
 
 

@@ -16,7 +16,7 @@ import structlog
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from redis.exceptions import RedisError
 
-from messaging import payloads, routing
+from messaging import collapsing, payloads, routing
 from messaging.documents import Message
 from sprayer_project import amqp, metrics, redis
 from sprayer_project.mongo import DURABLE
@@ -45,6 +45,17 @@ def accept(record: dict[str, Any]) -> None:
         route(record, crowded)
 
 
+def start(record: Mapping[str, Any]) -> None:
+    """Send a scheduled message, whose time has come, on its way."""
+    if record.get("collapse_key") is not None:
+        try:
+            with redis.hurried(redis.shard_of(record["tenant"])) as client:
+                collapsing.enter(client, record)
+        except RedisError as error:
+            log.warning("collapse key not entered", message=record["_id"], error=type(error).__name__)
+    route(record)
+
+
 def route(record: Mapping[str, Any], crowded: bool = False) -> bool:
     """Publish a stored message's jobs; whether they are confirmed. What is not, the sweeper does again."""
     try:
@@ -64,7 +75,9 @@ def _prepare(record: Mapping[str, Any]) -> bool:
         with redis.hurried(redis.shard_of(tenant)) as client:
             pipeline: Any = client.pipeline(transaction=False)
             payloads.stage(pipeline, payloads.of_record(record))
-            _, count, _ = pipeline.incr(share).expire(share, 5).execute()
+            if record["status"] == "accepted" and record["collapse_key"] is not None:
+                collapsing.enter(pipeline, record)
+            count = pipeline.incr(share).expire(share, 5).execute()[-2]
     except RedisError as error:
         log.warning("payload not cached", tenant=tenant, message=record["_id"], error=type(error).__name__)
         return False

@@ -16,6 +16,10 @@ class AddressKind(Protocol):
     def needs_address(self) -> bool:
         """False where the receiver's name is enough: the receiver is reached without any address."""
 
+    @property
+    def address_is_device(self) -> bool:
+        """Whether an address is one device, which is one receiver's at a time: the last to register it has it."""
+
     def clean_address(self, value: Any) -> str:
         """The canonical text of an address. Raises ValueError with a sentence that says what to change."""
 
@@ -41,6 +45,11 @@ def kind_of(channel: str) -> AddressKind:
         return _kinds[channel]
     except KeyError:
         raise Invalid("unknown_channel", f"{channel!r} is not a channel: use one of {', '.join(channels())}.") from None
+
+
+def is_device(channel: str) -> bool:
+    """Also for what is in the record of a channel that is no more."""
+    return channel in _kinds and _kinds[channel].address_is_device
 
 
 def address_hash(tenant: str, channel: str, address: str) -> str:

@@ -28,7 +28,7 @@ _PENDING = {"fields": ["tenant"], "partialFilterExpression": {"index_pending": T
 
 
 class Address(EmbeddedDocument):
-    """Where a receiver is reached on one channel. status: active or retired; active_at: when it last became so."""
+    """Where a receiver is reached on one channel. status: active or retired; active_at: see AddressRow."""
 
     channel = StringField(required=True)
     address = StringField(required=True)

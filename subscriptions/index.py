@@ -141,6 +141,12 @@ async def resolve(tenant: str, channel: str, names: Sequence[str], group: str | 
     ]
 
 
+async def members(tenant: str, channel: str, groups: Sequence[str], names: Sequence[str]) -> list[bool]:
+    """For each receiver whether one of the groups reaches it on the channel."""
+    arguments = [channel, str(len(groups)), *(encoded(tenant, group) for group in groups), *names]
+    return [found == 1 for found in await _aread(tenant, scripts.MEMBERS, arguments)]
+
+
 def _read(tenant: str, script: str, arguments: Sequence[str]) -> list[Any]:
     with redis.hurried(redis.shard_of(tenant)) as client:
         found = client.register_script(script)([marker_key(tenant)], [base(tenant), *arguments])

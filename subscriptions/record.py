@@ -20,7 +20,10 @@ class AddressRow:
     """active or retired"""
     created_at: datetime
     active_at: datetime
-    """When it was last put after being new or retired: what is known to be older does not retire it."""
+    """When it was last put after being new or retired, a device also in between: when it was registered.
+
+    What is known to be older does not retire it, nor take it away.
+    """
     reason: str | None = None
     retired_at: datetime | None = None
 
@@ -80,6 +83,12 @@ def channels_without_address() -> frozenset[str]:
 
 def find_receivers(query: dict[str, Any], limit: int = 0, sort: str = "name") -> list[ReceiverRow]:
     return [receiver_row(found) for found in documents.receivers().find(query).sort(sort, 1).limit(limit)]
+
+
+def holders(tenant: str, channel: str, hashes: Iterable[str]) -> list[ReceiverRow]:
+    """The receivers that have one of these addresses, active or retired. Asks for what one index holds, no more."""
+    query = {"tenant": tenant, "addresses.channel": channel, "addresses.hash": {"$in": sorted(hashes)}}
+    return [row for row in find_receivers(query) if not row.deleted]
 
 
 def find_groups(query: dict[str, Any], limit: int = 0) -> list[GroupRow]:

@@ -141,6 +141,23 @@ return found
 """
 )
 
+# ARGV: base, channel, n, n encoded groups, then receivers' names. For each whether one of the groups has it.
+MEMBERS = (
+    _VALID
+    + """
+local found, groups, count = {}, {}, tonumber(ARGV[3])
+for i = 4, 3 + count do groups[#groups + 1] = group_key(ARGV[i], ARGV[2]) end
+for i = 4 + count, #ARGV do
+  local member = 0
+  for _, key in ipairs(groups) do
+    if member == 0 and redis.call('ZSCORE', key, ARGV[i]) then member = 1 end
+  end
+  found[#found + 1] = member
+end
+return found
+"""
+)
+
 # ARGV: base, encoded names. For each receiver its channels, or nothing when it is not known.
 CHANNELS_OF_RECEIVERS = (
     _VALID

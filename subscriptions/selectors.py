@@ -80,6 +80,12 @@ async def addresses_of(
     return resolved
 
 
+async def members_of(tenant: str, channel: str, groups: Sequence[str], receivers: Sequence[str]) -> frozenset[str]:
+    """Those whom one of the groups reaches on a channel now, as far as the index knows. Raises the store errors."""
+    found = await _from_index(tenant, lambda: index.members(tenant, channel, groups, receivers))
+    return frozenset(name for name, member in zip(receivers, found, strict=True) if member)
+
+
 def unknown_receivers(tenant: str, names: Sequence[str]) -> list[str]:
     """Those that are no receivers of the tenant, in the order given. Works without Redis."""
     if not names:

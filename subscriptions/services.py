@@ -15,6 +15,7 @@ from pymongo.errors import BulkWriteError
 
 from sprayer_project.errors import Conflict, Invalid, NotFound, SprayerError
 from subscriptions import documents, record, syncing
+from subscriptions.addresses import is_device
 from subscriptions.inputs import (
     AddressInput,
     CleanAddress,
@@ -73,7 +74,7 @@ def put_receiver(
 ) -> ReceiverRow:
     """Make a receiver be exactly this. An address that was retired becomes active again when it is named here.
 
-    Raises Invalid with pointers.
+    A device's address leaves whatever receiver had it before. Raises Invalid with pointers.
     """
     (result,) = put_receivers(tenant, [ReceiverInput(name, addresses, attributes or {}, locale, timezone)])
     if isinstance(result, SprayerError):
@@ -94,7 +95,7 @@ def put_receivers(tenant: str, items: Sequence[ReceiverInput]) -> list[ReceiverR
             results.append(name)
         except SprayerError as error:
             results.append(error)
-    rows = _write(tenant, wanted)
+    rows = _write(tenant, _last_wins(wanted))
     syncing.attempt(
         tenant, lambda: syncing.sync_receivers(tenant, [row.id for row in rows.values() if row.index_pending])
     )
@@ -144,22 +145,18 @@ def retire_address(tenant: str, channel: str, address_hash: str, reason: str, at
 
     Repeating it is harmless, also after the tenant has put the address again later than `at`.
     """
-    match = {"channel": channel, "hash": address_hash, "status": "active", "active_at": {"$lte": at}}
-    query = record.live(tenant, addresses={"$elemMatch": match})
+
+    def meant(address: AddressRow) -> bool:
+        return address.hash == address_hash and address.status == "active" and address.active_at <= at
+
+    dead = {"status": "retired", "reason": reason, "retired_at": at}
     for _ in range(_TRIES):
-        rows = record.find_receivers(query)
+        rows = [row for row in record.holders(tenant, channel, [address_hash]) if any(map(meant, row.addresses))]
+        changed = []
         for row in rows:
-            retired = [
-                _address_values(address)
-                | (
-                    {"status": "retired", "reason": reason, "retired_at": at}
-                    if (address.channel, address.hash, address.status) == (channel, address_hash, "active")
-                    else {}
-                )
-                for address in row.addresses
-            ]
-            _replace(tenant, row, {"addresses": retired, "updated_at": _now()})
-        if not rows:
+            retired = [_address_values(address) | (dead if meant(address) else {}) for address in row.addresses]
+            changed.append(_replace(tenant, row, {"addresses": retired, "updated_at": _now()}))
+        if all(changed):
             return
     raise Conflict("busy", "The address is being changed by others: repeat the retirement.", retry_after=1)
 
@@ -171,6 +168,15 @@ def _cleaned(tenant: str, item: ReceiverInput) -> tuple[_Values, list[CleanAddre
         "timezone": clean_timezone(item.timezone),
     }
     return values, clean_addresses(tenant, item.addresses)
+
+
+def _last_wins(wanted: dict[str, tuple[_Values, list[CleanAddress]]]) -> dict[str, tuple[_Values, list[CleanAddress]]]:
+    """Of the items that register one device the last has it."""
+    taken: set[str] = set()
+    for name, (values, addresses) in reversed(wanted.items()):
+        wanted[name] = values, [address for address in addresses if address.hash not in taken]
+        taken |= {address.hash for address in addresses if is_device(address.channel)}
+    return wanted
 
 
 def _write(tenant: str, wanted: Mapping[str, tuple[_Values, list[CleanAddress]]]) -> dict[str, ReceiverRow]:
@@ -196,9 +202,15 @@ def _operation(
     if row is None:
         first = {"version": time.time_ns() // 1_000_000, "index_pending": True, "created_at": now, "updated_at": now}
         return InsertOne(record.live(tenant, name=name) | values | first)
-    old = {"attributes": row.attributes, "locale": row.locale, "timezone": row.timezone}
-    if old | {"addresses": [_address_values(address) for address in row.addresses]} == values:
+    old: _Values = {"attributes": row.attributes, "locale": row.locale, "timezone": row.timezone}
+    old["addresses"] = [_address_values(address) for address in row.addresses]
+    if old == values:
         return None
+    if _timeless(old) == _timeless(values):
+        # A device was registered again, nothing else: the index need not hear of it, and whoever changed the receiver
+        # meanwhile, or moved the device away, came later.
+        again = {"$set": {"addresses": values["addresses"]}, "$inc": {"version": 1}}
+        return UpdateOne({"_id": row.id, "version": row.version, "deleted": False}, again)
     change = {"$set": values | {"updated_at": now, "index_pending": True}, "$inc": {"version": 1}}
     return UpdateOne({"_id": row.id, "deleted": False}, change)
 
@@ -237,9 +249,14 @@ def _merged(row: ReceiverRow | None, addresses: Sequence[CleanAddress]) -> list[
     for address in addresses:
         old = known.get(address.hash)
         values = {"channel": address.channel, "address": address.address, "hash": address.hash, "status": "active"}
-        active_at = old.active_at if old and old.status == "active" else now
+        keeps_time = old and old.status == "active" and not is_device(address.channel)
+        active_at = old.active_at if old and keeps_time else now
         merged.append(values | {"created_at": old.created_at if old else now, "active_at": active_at})
     return merged
+
+
+def _timeless(values: _Values) -> _Values:
+    return values | {"addresses": [address | {"active_at": None} for address in values["addresses"]]}
 
 
 def _address_values(address: AddressRow) -> _Values:

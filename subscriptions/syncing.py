@@ -1,4 +1,4 @@
-"""The second half of the dual write: from the record to the index.
+"""The second half of the dual write: from the record to the index. Devices find their one receiver first.
 
 A write marks what it changes with index_pending in the same step. Then the index gets the state of the record, read
 after the write, under the receiver's version (an older state never replaces a newer one), and the mark is cleared on
@@ -15,7 +15,7 @@ from bson import ObjectId
 from pymongo.collection import Collection
 from redis.exceptions import RedisError
 
-from subscriptions import documents, index, record
+from subscriptions import documents, index, moving, record
 from subscriptions.record import GroupRow, ReceiverRow, SubscriptionRow
 
 log = structlog.get_logger(__name__)
@@ -106,6 +106,8 @@ def attempt(tenant: str, step: Callable[[], T]) -> T | None:
 def _sync_chunk(tenant: str, ids: Sequence[ObjectId]) -> list[ObjectId]:
     """Returns the ids to do again: the index already held a newer version than the record."""
     rows = record.find_receivers({"_id": {"$in": list(ids)}})
+    if moved := moving.move(tenant, rows):
+        rows = record.find_receivers({"_id": {"$in": list(moved | set(ids))}})
     if missing := set(ids) - {row.id for row in rows}:
         documents.subscriptions().delete_many({"receiver_id": {"$in": list(missing)}})
     answers = index.apply(tenant, record.receiver_entries(rows))

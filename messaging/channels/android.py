@@ -111,6 +111,7 @@ class Android(Channel):
     label = "Android push"
     settles_at = Status.SENT
     address_kind = "registration token"
+    address_is_device = True
     Config = Config
     Content = Content
     # https://firebase.google.com/docs/cloud-messaging/scale-fcm: not before ten seconds

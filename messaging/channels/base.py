@@ -68,6 +68,8 @@ class Outcome:
     """With deferred: the request left and no answer came: the provider may have carried it out."""
     retire: bool = False
     """The provider calls the address dead: never use it again (test outcomes never retire)."""
+    dead_since: datetime | None = None
+    """With retire, where the provider says it: an address that was registered later is not meant. None: by now."""
     detail: Mapping[str, Any] = field(default_factory=dict)
     """The provider's answer, bounded and without addresses: {"http_status": 400, "code": 21211, "message": "..."}"""
     keeper: str = ""
@@ -138,6 +140,8 @@ class Channel(ABC):
     needs_address: ClassVar[bool] = True
     address_kind: ClassVar[str] = "address"
     """What an address is on this channel, for people: phone number, mailbox, URL ..."""
+    address_is_device: ClassVar[bool] = False
+    """Whether an address is one device, which is one receiver's at a time: the last to register it has it alone."""
     Config: ClassVar[type[forms.Form]] = NoConfig
     """The tenant's credentials, as a form: its page in the console, and what configure_channel asks.
 

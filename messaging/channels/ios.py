@@ -66,6 +66,7 @@ class Ios(Channel):
     label = "iOS push"
     settles_at = Status.SENT
     address_kind = "device token"
+    address_is_device = True
     Config = Config
     Content = Content
 
@@ -182,5 +183,6 @@ def _outcome(delivery: str, apns_id: str, answer: Answer, one_app: bool) -> Outc
         provider_id=apns_id,
         retry_after=answer.retry_after or refusal.retry_after,
         retire=refusal.retire and (one_app or answer.reason != "DeviceTokenNotForTopic"),
+        dead_since=answer.unregistered_at,
         detail=detail,
     )

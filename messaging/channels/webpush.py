@@ -95,7 +95,7 @@ class Push:
 
 
 class WebPush(Channel):
-    label, address_kind = "Web Push", "browser subscription"
+    label, address_kind, address_is_device = "Web Push", "browser subscription", True
     settles_at = Status.SENT
     Config = WebPushConfig
     Content = WebPushContent

@@ -12,9 +12,10 @@ token decides; what follows it is free:
 | deadb004 | 403 ExpiredProviderToken to the first provider token that asks, then 200 |
 | deadb005 | 200 and GOAWAY: what runs is finished, what comes next needs a new connection |
 | deadb006 | 429 TooManyRequests with Retry-After: 2 |
+| deadb007 | 410 Unregistered since an hour ago: an address that was registered later is not meant |
 | anything else | 200 |
 
-Unregistered and ExpiredToken carry a timestamp of an hour ago.
+Unregistered and ExpiredToken carry the present time otherwise.
 """
 
 import asyncio
@@ -36,7 +37,7 @@ from messaging.sandbox.http2 import Exchange, Session
 
 REASON_TOKENS = {f"dead00{number:02x}": reason for number, reason in enumerate(sorted(STATUSES))}
 SLOW, RESET, UNAVAILABLE_ONCE, EXPIRED_ONCE = "deadb001", "deadb002", "deadb003", "deadb004"
-GO_AWAY, LIMITED = "deadb005", "deadb006"
+GO_AWAY, LIMITED, LONG_GONE = "deadb005", "deadb006", "deadb007"
 PUSH_TYPES = frozenset({"alert", "background", "location", "voip", "complication", "fileprovider"}) | frozenset(
     {"mdm", "liveactivity", "pushtotalk", "widgets", "controls"}
 )
@@ -106,6 +107,8 @@ class Gateway(Base):
             exchange.session.abort()
         elif code == LIMITED:
             _answer(exchange, "TooManyRequests", {"retry-after": "2"})
+        elif code == LONG_GONE:
+            _answer(exchange, "Unregistered", ago=3_600)
         elif code == SLOW:
             await asyncio.sleep(self.control.slow)
         elif code == GO_AWAY:
@@ -116,7 +119,7 @@ class Gateway(Base):
             token = exchange.headers["authorization"]
             if self._first(exchange.path, token) in (None, token):
                 raise Refused("ExpiredProviderToken")
-        return code in (RESET, LIMITED)
+        return code in (RESET, LIMITED, LONG_GONE)
 
     def _first(self, key: str, value: str) -> str | None:
         """What was kept under key before; the first value stays."""
@@ -127,8 +130,8 @@ class Gateway(Base):
         return before
 
 
-def _answer(exchange: Exchange, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
-    """The document of a reason, or the bare yes."""
+def _answer(exchange: Exchange, reason: str = "", headers: Mapping[str, str] | None = None, ago: float = 0) -> None:
+    """The document of a reason, with 410 since when (`ago` in seconds), or the bare yes."""
     named = {"apns-id": exchange.headers.get("apns-id") or str(uuid4()), **(headers or {})}
     if not reason:
         exchange.answer(200, named)
@@ -136,7 +139,7 @@ def _answer(exchange: Exchange, reason: str = "", headers: Mapping[str, str] | N
     status = STATUSES[reason]
     document: dict[str, Any] = {"reason": reason}
     if status == 410:
-        document |= {"timestamp": int((time.time() - 3_600) * 1_000)}
+        document |= {"timestamp": int((time.time() - ago) * 1_000)}
     exchange.answer(status, named, json.dumps(document).encode())
 
 
