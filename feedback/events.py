@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import orjson
+
 from sprayer_project.ids import new_id
 
 
@@ -94,16 +96,18 @@ class DeliveryEvent:
     fact: str = ""
     """A time of its own that is no status: opened, clicked, complained. The status is what it implies (delivered)."""
 
-    def to_json(self) -> dict[str, Any]:
-        body = {name: value for name in _NAMES if (value := getattr(self, name)) not in (None, "", {}, False)}
-        for name in ("at", "due_at", "expires_at"):
-            if name in body:
-                body[name] = body[name].isoformat()
-        return body
+    def to_json(self) -> str:
+        """A JSON object of what is not empty."""
+        body = {name: value for name in _NAMES if (value := getattr(self, name)) not in _EMPTY}
+        try:
+            return orjson.dumps(body).decode()
+        except TypeError:
+            # A provider's answer may hold lone surrogates and integers of more than 64 bits.
+            return json.dumps(body, default=datetime.isoformat)
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> "DeliveryEvent":
-        """Raises ValueError, KeyError or TypeError for what to_json did not write."""
+        """The event in a decoded object. Raises ValueError, KeyError or TypeError for what to_json did not write."""
         values = {"mode": "", "message": "", "delivery": "", "receiver": ""} | body
         for name in ("at", "due_at", "expires_at"):
             if name in values:
@@ -112,4 +116,5 @@ class DeliveryEvent:
         return cls(**values)
 
 
+_EMPTY: tuple[Any, ...] = (None, "", {}, False)
 _NAMES = tuple(field.name for field in fields(DeliveryEvent))

@@ -31,7 +31,7 @@ def park(events: Sequence[DeliveryEvent]) -> list[DeliveryEvent]:
                     "$setOnInsert": {
                         "tenant": event.tenant,
                         "provider_key": provider_key(event),
-                        "body": json.dumps(event.to_json()),
+                        "body": event.to_json(),
                         "created_at": now,
                     }
                 },

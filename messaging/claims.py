@@ -9,7 +9,7 @@ One key a (delivery, round) holds
 A claim that Redis lost falls back to the record: see payloads.Payload.suspect.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -59,6 +59,10 @@ end
 """
 
 
+Marks = dict[tuple[str, int], tuple[str, int]]
+"""(delivery, round) -> (value, seconds to live)"""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """mine: send it. stale: somebody did. busy: somebody is at it, for `wait` seconds at most.
@@ -103,8 +107,8 @@ async def done(tenant: str, deliveries: Sequence[tuple[str, int]]) -> frozenset[
     )
 
 
-async def settle(tenant: str, marks: Mapping[tuple[str, int], tuple[str, int]]) -> None:
-    """Write marks: (delivery, round) -> (value, seconds to live), in one round trip."""
+async def settle(tenant: str, marks: Marks) -> None:
+    """Write marks in one round trip."""
     arguments: list[str] = []
     for value, seconds in marks.values():
         arguments += [value, str(max(60, seconds))]

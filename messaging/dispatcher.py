@@ -20,7 +20,7 @@ from messaging.channels.base import Channel, DeliveryError, Outcome, Recipient
 from messaging.jobs import BadJob, Deliver, Expand
 from messaging.outcomes import Context
 from messaging.payloads import Payload
-from messaging.recorder import Entry, Recorder, is_final
+from messaging.recorder import Entry, Recorder, all_recorded, is_final
 from messaging.resolving import resolve
 from messaging.selectors import as_outgoing
 from messaging.stragglers import Stragglers
@@ -95,11 +95,11 @@ class Dispatcher:
     async def _deliver(self, work: Sequence[Work]) -> None:
         resolutions = await resolve(self._channel, [(one.job, one.payload) for one in work])
         contexts = await self._contexts(work)
-        recorded: list[asyncio.Future[None]] = []
+        recorded: set[asyncio.Future[None]] = set()
         wanted: dict[str, list[tuple[int, Recipient]]] = defaultdict(list)
         for index, (one, resolution) in enumerate(zip(work, resolutions, strict=True)):
             for recipient, status, reason in await self._still_open(one, resolution.ended):
-                recorded.append(self._recorder.record(outcomes.unsent(contexts[index], recipient, status, reason)))
+                recorded.add(self._recorder.record(outcomes.unsent(contexts[index], recipient, status, reason)))
             done = await self._already_done(one, resolution.recipients)
             wanted[one.job.tenant] += [(index, item) for item in resolution.recipients if item.delivery not in done]
         mine: dict[int, list[Recipient]] = defaultdict(list)
@@ -107,7 +107,7 @@ class Dispatcher:
             for index, recipient in await self._claimed(tenant, work, asked, recorded):
                 mine[index].append(recipient)
         admitted = await admission.admit(contexts, [one.job for one in work], mine)
-        recorded += [self._recorder.record(entry) for entry in admitted.held]
+        recorded |= {self._recorder.record(entry) for entry in admitted.held}
         ready = {
             index: {recipient.delivery: recipient for recipient in recipients}
             for index, recipients in admitted.ready.items()
@@ -121,7 +121,7 @@ class Dispatcher:
                 for index, left in ready.items()
                 if left
             ]
-            await asyncio.gather(*recorded)
+            await all_recorded(recorded)
             await amqp.apublish(again)
 
         await self._stragglers.settle(task, lambda: sum(map(len, ready.values())) <= total / 2, hand_over)
@@ -130,15 +130,14 @@ class Dispatcher:
         self,
         contexts: Sequence[Context],
         ready: Mapping[int, dict[str, Recipient]],
-        recorded: list[asyncio.Future[None]],
+        recorded: set[asyncio.Future[None]],
         watch: Watch,
     ) -> None:
         """Try everybody and record it; who has an outcome leaves `ready`, by index of the job and by delivery."""
         sends = (self._send(contexts[index], open_ones, recorded, watch) for index, open_ones in ready.items())
         results = await asyncio.gather(*sends, return_exceptions=True)
         await watch.aclose()
-        if recorded:
-            await asyncio.gather(*recorded)
+        await all_recorded(recorded)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -168,7 +167,7 @@ class Dispatcher:
         tenant: str,
         work: Sequence[Work],
         asked: Sequence[tuple[int, Recipient]],
-        recorded: list[asyncio.Future[None]],
+        recorded: set[asyncio.Future[None]],
     ) -> list[tuple[int, Recipient]]:
         """Those that may be sent now, of (index into work, recipient)."""
         wanted = [
@@ -183,7 +182,7 @@ class Dispatcher:
                 again.append(self._again(work[index].job, [recipient], claim.wait))
             elif claim.state == "event":
                 event = DeliveryEvent.from_json(json.loads(claim.event))
-                recorded.append(self._recorder.record(Entry(event=event)))
+                recorded.add(self._recorder.record(Entry(event=event)))
         await amqp.apublish(again)
         return mine
 
@@ -229,7 +228,7 @@ class Dispatcher:
         self,
         context: Context,
         open_ones: dict[str, Recipient],
-        recorded: list[asyncio.Future[None]],
+        recorded: set[asyncio.Future[None]],
         watch: Watch,
     ) -> None:
         """Try each recipient once. Every one has an outcome afterwards, whatever the adapter does."""
@@ -239,7 +238,7 @@ class Dispatcher:
             recipient = open_ones.pop(outcome.delivery, None)
             if recipient is not None:
                 watch.saw(outcome)
-                recorded.append(self._recorder.record(outcomes.entry(context, recipient, outcome)))
+                recorded.add(self._recorder.record(outcomes.entry(context, recipient, outcome)))
 
         if context.config is None:
             error: DeliveryError | None = DeliveryError("channel_off", permanent=True)

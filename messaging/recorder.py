@@ -4,10 +4,9 @@ A process that is killed in between leaves a mark with the event in it; whoever 
 """
 
 import asyncio
-import json
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
@@ -37,36 +36,49 @@ class Entry:
     follow: amqp.Publication | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Entries that are written together, and who waits for them."""
+
+    done: "asyncio.Future[None]"
+    entries: list[Entry] = field(default_factory=list)
+
+
 class Recorder:
     """One a process and event loop."""
 
     def __init__(self, stop: asyncio.Event):
         self._stop = stop
-        self._waiting: asyncio.Queue[tuple[Entry, asyncio.Future[None]]] = asyncio.Queue()
+        self._waiting: deque[_Batch] = deque()
+        self._wake = asyncio.Event()
         self._task = asyncio.create_task(self._run())
 
     def record(self, entry: Entry) -> "asyncio.Future[None]":
-        """Done when the entry is safe; waits while a store is away; stopped meanwhile, it raises the store's error."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait((entry, future))
-        return future
+        """Done when the entry is safe; waits while a store is away; stopped meanwhile, it raises the store's error.
+
+        Entries that are written together share it: wait for it, never cancel it.
+        """
+        if not self._waiting or len(self._waiting[-1].entries) >= _MOST:
+            self._waiting.append(_Batch(asyncio.get_running_loop().create_future()))
+            self._wake.set()
+        batch = self._waiting[-1]
+        batch.entries.append(entry)
+        return batch.done
 
     async def aclose(self) -> None:
         self._task.cancel()
 
     async def _run(self) -> None:
         while True:
-            batch = [await self._waiting.get()]
-            while not self._waiting.empty() and len(batch) < _MOST:
-                batch.append(self._waiting.get_nowait())
-            error = await self._write([entry for entry, _ in batch])
-            for _, future in batch:
-                if future.cancelled():
-                    continue
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                batch = self._waiting.popleft()
+                error = await self._write(batch.entries)
                 if error is None:
-                    future.set_result(None)
+                    batch.done.set_result(None)
                 else:
-                    future.set_exception(error)
+                    batch.done.set_exception(error)
 
     async def _write(self, entries: Sequence[Entry]) -> Exception | None:
         attempt = 0
@@ -85,35 +97,45 @@ class Recorder:
                 return error
 
 
+async def all_recorded(futures: Iterable["asyncio.Future[None]"]) -> None:
+    """Wait for what Recorder.record answered. Raises what it says."""
+    waiting = set(futures)
+    if waiting:
+        await asyncio.wait(waiting)
+    for future in waiting:
+        future.result()
+
+
 async def _write(entries: Sequence[Entry]) -> None:
     now = datetime.now(UTC)
-    by_tenant: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
+    encoded = [entry.event.to_json() for entry in entries]
+    ends: dict[str, claims.Marks] = defaultdict(dict)
+    deferrals: dict[str, claims.Marks] = defaultdict(dict)
+    for entry, text in zip(entries, encoded, strict=True):
         if entry.claimed:
-            by_tenant[entry.event.tenant].append(entry)
-    for tenant, claimed in by_tenant.items():
-        await claims.settle(tenant, dict(_mark(entry, now) for entry in claimed if not entry.next_attempt))
-    await feedback.areport([entry.event for entry in entries])
+            kind = deferrals if entry.next_attempt else ends
+            kind[entry.event.tenant][entry.event.delivery, entry.event.round] = _mark(entry, text, now)
+    for tenant, marks in ends.items():
+        await claims.settle(tenant, marks)
+    await feedback.areport_encoded(encoded)
     await amqp.apublish([entry.follow for entry in entries if entry.follow is not None])
-    for tenant, claimed in by_tenant.items():
+    for tenant, marks in deferrals.items():
         # Such a mark makes this job stale and holds no event: whoever is killed before it gets the job again.
-        await claims.settle(tenant, dict(_mark(entry, now) for entry in claimed if entry.next_attempt))
-        done = [(entry.event.delivery, entry.event.round) for entry in claimed if not entry.next_attempt]
-        await claims.published(tenant, done)
-    for entry in entries:
-        metrics.OUTCOMES.labels(channel=entry.event.channel, status=entry.event.status.value).inc()
+        await claims.settle(tenant, marks)
+    for tenant, marks in ends.items():
+        await claims.published(tenant, [*marks])
+    outcomes = Counter((entry.event.channel, entry.event.status.value) for entry in entries)
+    for (channel, status), count in outcomes.items():
+        metrics.OUTCOMES.labels(channel=channel, status=status).inc(count)
 
 
-def _mark(entry: Entry, now: datetime) -> tuple[tuple[str, int], tuple[str, int]]:
+def _mark(entry: Entry, encoded: str, now: datetime) -> tuple[str, int]:
     event = entry.event
-    until = event.expires_at or now
-    seconds = int((until - now).total_seconds()) + _MARK_GRACE
-    if entry.next_attempt:
-        held_to = event.due_at if not event.attempt else None
-        mark = claims.next_mark(entry.next_attempt, held_to.timestamp() if held_to else 0)
-    else:
-        mark = claims.done_mark(json.dumps(event.to_json(), separators=(",", ":"), ensure_ascii=False))
-    return (event.delivery, event.round), (mark, seconds)
+    seconds = int(((event.expires_at or now) - now).total_seconds()) + _MARK_GRACE
+    if not entry.next_attempt:
+        return claims.done_mark(encoded), seconds
+    held_to = event.due_at if not event.attempt else None
+    return claims.next_mark(entry.next_attempt, held_to.timestamp() if held_to else 0), seconds
 
 
 def is_final(status: Status) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ _OPTIONS: dict[str, Any] = {
     "health_check_interval": 30,
     "retry": Retry(NoBackoff(), 1),
 }
+
+_special = re.compile(r"[:!{}]|[^\x00-\x7f]")
 
 Client = redis.Redis
 AsyncClient = redis.asyncio.Redis
@@ -132,4 +135,4 @@ async def aclose() -> None:
 
 
 def _plain(part: str) -> bool:
-    return part.isascii() and all(character not in part for character in ":!{}")
+    return _special.search(part) is None

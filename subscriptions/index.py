@@ -99,7 +99,8 @@ def apply(tenant: str, entries: Sequence[Entry], generation: str = "") -> list[i
         with client.pipeline(transaction=False) as pipe:
             for entry in entries[start : start + CHUNK]:
                 arguments: list[str | int] = [base(tenant), generation, encoded(tenant, entry.name)]
-                arguments += [entry.version, int(entry.deleted)]
+                # hiredis takes plain numbers only, and BSON has integers of its own.
+                arguments += [int(entry.version), int(entry.deleted)]
                 writers[type(entry)](keys, arguments + _arguments(entry), client=pipe)
             answers += pipe.execute()
     if -1 in answers:

@@ -90,10 +90,13 @@ class Http(Channel):
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
         head = _head(message)
+        ended: asyncio.Queue[asyncio.Task[Outcome]] = asyncio.Queue()
         tries = [asyncio.create_task(_post(config, message, head, recipient)) for recipient in recipients]
+        for started in tries:
+            started.add_done_callback(ended.put_nowait)
         try:
-            for finished in asyncio.as_completed(tries):
-                yield await finished
+            for _ in tries:
+                yield (await ended.get()).result()
         finally:
             for unfinished in tries:
                 unfinished.cancel()
