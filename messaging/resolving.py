@@ -10,6 +10,7 @@ from messaging.channels.base import Channel, Recipient
 from messaging.jobs import Deliver, Target
 from messaging.payloads import Payload
 from subscriptions import selectors as subscribers
+from subscriptions import services as subscriptions
 from subscriptions.selectors import Resolved
 
 
@@ -79,8 +80,14 @@ def _recipients(
         return [_recipient(job, target.receiver, "", "", channel.name)], ""
     addresses = [item for item in found.addresses if target.address_hash in (None, item.hash)]
     if not addresses:
-        return [], "retired" if found.retired else "no_address"
+        return [], _why_nobody(found)
     return [_recipient(job, target.receiver, item.address, item.hash, channel.name) for item in addresses], ""
+
+
+def _why_nobody(found: Resolved) -> str:
+    if any(reason == subscriptions.OPTED_OUT for _, reason in found.retired):
+        return subscriptions.OPTED_OUT
+    return "retired" if found.retired else "no_address"
 
 
 def _recipient(job: Deliver, receiver: str, address: str, hashed: str, channel: str) -> Recipient:

@@ -32,6 +32,7 @@ from subscriptions.syncing import finish_pending
 
 __all__ = [
     "KEEP",
+    "OPTED_OUT",
     "AddressInput",
     "ReceiverInput",
     "delete_group",
@@ -49,6 +50,10 @@ __all__ = [
     "unsubscribe",
 ]
 
+OPTED_OUT = "opted_out"
+"""The reason of an address whose owner wants no more messages there."""
+_LASTING = frozenset({OPTED_OUT, "complained"})
+"""Reasons that were a person's own word: naming the address again does not make it active."""
 _TRIES = 10
 _DUPLICATE = 11000
 
@@ -73,6 +78,7 @@ def put_receiver(
 ) -> ReceiverRow:
     """Make a receiver be exactly this. An address that was retired becomes active again when it is named here.
 
+    One whose owner opted out or complained does not: it stays so until it is taken out and put again.
     Raises Invalid with pointers.
     """
     (result,) = put_receivers(tenant, [ReceiverInput(name, addresses, attributes or {}, locale, timezone)])
@@ -238,7 +244,10 @@ def _merged(row: ReceiverRow | None, addresses: Sequence[CleanAddress]) -> list[
         old = known.get(address.hash)
         values = {"channel": address.channel, "address": address.address, "hash": address.hash, "status": "active"}
         active_at = old.active_at if old and old.status == "active" else now
-        merged.append(values | {"created_at": old.created_at if old else now, "active_at": active_at})
+        if old and old.reason in _LASTING:
+            merged.append(_address_values(old))
+        else:
+            merged.append(values | {"created_at": old.created_at if old else now, "active_at": active_at})
     return merged
 
 
