@@ -13,7 +13,7 @@ from feedback import services as feedback
 from feedback.events import DeliveryEvent, Status
 from messaging.callback_urls import mode_of
 from messaging.channels import registry
-from messaging.channels.base import Callback, Channel
+from messaging.channels.base import OPTED_OUT, Callback, Channel
 from sprayer_project.errors import STORE_ERRORS, NotFound, SprayerError, StoreUnavailable, TooLarge, problem_response
 from subscriptions import services as subscriptions
 from tenants import selectors as tenants
@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 MAX_BODY = 1024 * 1024
 """bytes; SendGrid sends batches of up to 768 KB"""
-_REASONS = {"unsubscribed": subscriptions.OPTED_OUT}
+_REASONS = {"unsubscribed": OPTED_OUT}
 """A fact -> why its address is retired, where that has another name."""
 
 

@@ -21,6 +21,8 @@ from django.http import HttpRequest
 from django.views import View
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from messaging.channels.base import OPTED_OUT
+
 BASIC_AUTH = "webhook_secret"
 """The argument of a webhook view whose provider does not sign, but sends the user:password of the callback address."""
 
@@ -71,7 +73,7 @@ class Esp:
     """Regular expression for a refusal of a call that names the recipient's address as the reason."""
 
 
-_HARD, _COMPLAINED, _OPTED_OUT = "bounced", "complained", "opted_out"
+_HARD, _COMPLAINED, _OPTED_OUT = "bounced", "complained", OPTED_OUT
 
 ESPS: Mapping[str, Esp] = {
     "brevo": Esp(

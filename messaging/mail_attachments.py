@@ -9,6 +9,7 @@ import mimetypes
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from posixpath import basename
 from typing import Any
@@ -31,6 +32,8 @@ MEDIA_TYPE = re.compile(r"^(?!message/|multipart/)[a-z0-9.+-]+/[a-z0-9.+-]+$")
 _UNKNOWN_TYPE = "application/octet-stream"
 _BUSY = frozenset({408, 425, 429})
 
+# Threads of its own: names whose servers do not answer must not hold up anything else.
+_lookups = ThreadPoolExecutor(16, thread_name_prefix="attachment")
 _Fetched = tuple[str, bytes]
 """(media type as the server said it, content)"""
 
@@ -47,9 +50,10 @@ class _Library:
         if task is None or (task.done() and (task.cancelled() or task.exception())):
             task = self._tasks[key] = asyncio.create_task(_fetch(url))
         self._tasks.move_to_end(key)
-        fetched = await asyncio.shield(task)
-        self._forget_oldest()
-        return fetched
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._forget_oldest()
 
     def _forget_oldest(self) -> None:
         done = {key: task for key, task in self._tasks.items() if task.done()}
@@ -93,7 +97,7 @@ async def _fetch(url: str) -> _Fetched:
     try:
         async with asyncio.timeout(TIMEOUT):
             host, port = target.raw_host or "", target.port or 0
-            addresses = await asyncio.to_thread(check_host, host, port)
+            addresses = await asyncio.get_running_loop().run_in_executor(_lookups, check_host, host, port)
             async with aclosing(_Session(addresses)) as session:
                 return await session.get(target)
     except BlockedAddress as error:

@@ -19,7 +19,7 @@ from django.http import HttpRequest
 
 from feedback.events import DeliveryEvent, Status
 from messaging.callback_urls import mode_of
-from messaging.channels.base import BadSignature, Callback
+from messaging.channels.base import OPTED_OUT, BadSignature, Callback
 from messaging.esps import ESPS, Esp
 from messaging.mail import mailbox, words
 from messaging.mail_reference import from_metadata
@@ -49,7 +49,7 @@ _REFUSALS = {
     "timed_out": "timed_out",
     "blocked": "blocked",
     "spam": "complained",
-    "unsubscribed": "opted_out",
+    "unsubscribed": OPTED_OUT,
 }
 """Why a provider did not even try, in anymail's words."""
 _UNREADABLE = (AnymailError, ValueError, KeyError, TypeError, AttributeError, AssertionError, OverflowError)

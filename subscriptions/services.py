@@ -15,6 +15,7 @@ from pymongo.errors import BulkWriteError
 
 from sprayer_project.errors import Conflict, Invalid, NotFound, SprayerError
 from subscriptions import documents, record, syncing
+from subscriptions.addresses import kind_of
 from subscriptions.inputs import (
     AddressInput,
     CleanAddress,
@@ -32,7 +33,6 @@ from subscriptions.syncing import finish_pending
 
 __all__ = [
     "KEEP",
-    "OPTED_OUT",
     "AddressInput",
     "ReceiverInput",
     "delete_group",
@@ -50,10 +50,6 @@ __all__ = [
     "unsubscribe",
 ]
 
-OPTED_OUT = "opted_out"
-"""The reason of an address whose owner wants no more messages there."""
-_LASTING = frozenset({OPTED_OUT, "complained"})
-"""Reasons that were a person's own word: naming the address again does not make it active."""
 _TRIES = 10
 _DUPLICATE = 11000
 
@@ -78,7 +74,7 @@ def put_receiver(
 ) -> ReceiverRow:
     """Make a receiver be exactly this. An address that was retired becomes active again when it is named here.
 
-    One whose owner opted out or complained does not: it stays so until it is taken out and put again.
+    One that is retired for a lasting reason of its channel does not, until it is taken out and put again.
     Raises Invalid with pointers.
     """
     (result,) = put_receivers(tenant, [ReceiverInput(name, addresses, attributes or {}, locale, timezone)])
@@ -244,7 +240,7 @@ def _merged(row: ReceiverRow | None, addresses: Sequence[CleanAddress]) -> list[
         old = known.get(address.hash)
         values = {"channel": address.channel, "address": address.address, "hash": address.hash, "status": "active"}
         active_at = old.active_at if old and old.status == "active" else now
-        if old and old.reason in _LASTING:
+        if old and old.reason in kind_of(old.channel).lasting:
             merged.append(_address_values(old))
         else:
             merged.append(values | {"created_at": old.created_at if old else now, "active_at": active_at})

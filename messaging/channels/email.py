@@ -13,7 +13,7 @@ from django.conf import settings
 
 from feedback.events import DeliveryEvent, Status
 from messaging import mail, mail_connections, mail_sending, mail_tracking
-from messaging.channels.base import Callback, Channel, DeliveryError, Outcome, Outgoing, Recipient
+from messaging.channels.base import OPTED_OUT, Callback, Channel, DeliveryError, Outcome, Outgoing, Recipient
 from messaging.esps import ESPS
 from messaging.mail_attachments import attachments_of
 from messaging.mail_forms import EmailConfig, EmailContent
@@ -46,7 +46,8 @@ class Email(Channel):
     Content = EmailContent
     repeat_unknown = False
     providers = tuple(ESPS)
-    retires = frozenset({"invalid_address", "bounced", "complained", "opted_out", "unsubscribed"})
+    retires = frozenset({"invalid_address", "bounced", "complained", OPTED_OUT, "unsubscribed"})
+    lasting = frozenset({"complained", OPTED_OUT})
 
     def clean_address(self, value: Any) -> str:
         if not isinstance(value, str):

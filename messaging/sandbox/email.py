@@ -16,6 +16,7 @@ to its tenant's callback address, for test messages the one of test mode. The ma
     invalid         the whole call is refused: 400, not a valid address
     limited         the whole call is refused: 429, Retry-After: 2
     unavailable     the whole call is refused: 503
+    status<code>    the whole call is answered with that HTTP status
     flaky           503 the first time, then like any other
     slow            answered after `slow` seconds (PUT /control), then like any other
     drop            the connection is reset without an answer
@@ -25,6 +26,7 @@ to its tenant's callback address, for test messages the one of test mode. The ma
 
 import asyncio
 import hmac
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -62,6 +64,7 @@ REFUSALS = {
     "limited": Refused(429, "Too many requests: try again later", retry_after=2),
     "unavailable": Refused(503, "Service Unavailable"),
 }
+_STATUS = re.compile(r"status([45]\d\d)")
 _KEPT, _CALLBACK_TRIES = 10_000, 6
 
 
@@ -129,6 +132,8 @@ class Gateway(Base):
         for word in words:
             if word in REFUSALS:
                 raise REFUSALS[word]
+            if found := _STATUS.fullmatch(word):
+                raise Refused(int(found[1]), "As you wish")
         if "flaky" in words:
             key = form.get("v:delivery", "") + form.get("recipient-variables", "")
             if key not in self._refused_once:

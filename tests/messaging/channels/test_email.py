@@ -17,7 +17,7 @@ from feedback.events import Status
 from messaging import mail_connections
 from messaging.channels import channel
 from messaging.channels.base import DeliveryError, Outcome, Outgoing, Recipient
-from messaging.esps import ESPS
+from messaging.esps import BASIC_AUTH, ESPS
 from messaging.mail_forms import EmailConfig, EmailContent
 from messaging.sandbox.server import Sandbox
 
@@ -409,6 +409,20 @@ def test_a_masked_address_shows_a_letter_and_the_domain() -> None:
 )
 def test_a_configuration_names_the_field_that_is_wrong(values: dict[str, Any], wrong: str) -> None:
     assert set(EmailConfig(values).errors) == {wrong}
+
+
+def test_a_provider_that_does_not_sign_gets_a_secret_made_for_its_webhooks() -> None:
+    fields = {"from_email": "a@example.com", "api_key": "k", "api_secret": "s"}
+    made = []
+    for provider, esp in ESPS.items():
+        form = EmailConfig({"provider": provider, **fields})
+        assert form.is_valid()
+        assert bool(form.cleaned_data["webhook_secret"]) == (esp.secret == BASIC_AUTH)
+        made.append(form.cleaned_data["webhook_secret"])
+    assert len({secret for secret in made if secret}) == 4 and all(":" in secret for secret in made if secret)
+    own = EmailConfig({"provider": "postmark", "webhook_secret": "user:own", **fields})
+    assert own.is_valid() and own.cleaned_data["webhook_secret"] == "user:own"
+    assert "webhook_secret" in EmailConfig({"provider": "postmark", "webhook_secret": "own", **fields}).errors
 
 
 def test_an_smtp_configuration_encrypts_by_default() -> None:

@@ -89,6 +89,35 @@ async def test_a_provider_in_trouble_took_nobody_of_the_chunk(
     assert len(calls(sandbox)) == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "reason", "permanent", "unknown", "calls_made"),
+    [
+        # https://documentation.mailgun.com/docs/mailgun/api-reference/intro: status codes
+        (400, "provider_refused", True, False, 3),
+        (401, "credentials_refused", True, False, 1),
+        (402, "provider_refused", True, False, 1),
+        (403, "credentials_refused", True, False, 1),
+        (404, "provider_refused", True, False, 1),
+        (413, "provider_refused", True, False, 3),
+        (429, "rate_limited", False, False, 1),
+        (500, "provider_unavailable", False, False, 1),
+        (502, "provider_unavailable", False, False, 1),
+        (503, "provider_unavailable", False, False, 1),
+        (504, "provider_unavailable", False, True, 1),
+    ],
+)
+async def test_every_documented_status_has_a_meaning(
+    sandbox: Sandbox, code: int, reason: str, permanent: bool, unknown: bool, calls_made: int
+) -> None:
+    names = [f"status{code}", f"status{code}+2"]
+    try:
+        found = [(one.reason, one.status is Status.FAILED, one.unknown) for one in (await sent(names)).values()]
+    except DeliveryError as error:
+        found = [(error.reason, error.permanent, error.unknown)]
+    assert set(found) == {(reason, permanent, unknown)}
+    assert [row["answer"] for row in arrived(sandbox)] == [code] * calls_made
+
+
 async def test_what_is_not_answered_in_time_may_have_been_sent(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +192,16 @@ def test_every_documented_outcome_is_told_and_remembered(live_system: LiveSystem
     arrivals = _open(f"{sandbox.url}/arrived/email?tenant=acme&limit=1000")["data"][::-1]
     seen = {name: tuple(row["answer"] for row in arrivals if row["to"] == [f"{name}@example.com"]) for name in FATES}
     assert seen == {name: fate.calls for name, fate in FATES.items()}
+
+    test_key = acme.headers(acme.test_key)
+    body = {"to": {"receivers": ["quiet", "open"]}, "channels": ["email"], "content": {"body": "A test"}}
+    message = _open(f"{web.url}/api/v1/messages", test_key, body)["id"]
+
+    def statuses() -> bool:
+        rows = _open(f"{web.url}/api/v1/messages/{message}/deliveries", test_key)["data"]
+        return {row["receiver"]: row["status"] for row in rows} == {"quiet": "sent", "open": "delivered"}
+
+    wait_for(statuses, 15, "the webhook of a test message")
 
 
 def _send(url: str | None, tenant: TenantUnderTest, receiver: str) -> str:

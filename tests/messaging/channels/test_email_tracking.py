@@ -10,7 +10,10 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
+from feedback import services as feedback
 from feedback.events import DeliveryEvent, Status
+from feedback.selectors import deliveries
+from feedback.updates import check
 from messaging.callback_urls import callback_address
 from messaging.channels import channel
 from messaging.channels.base import BadSignature, Callback
@@ -200,6 +203,23 @@ def test_bounces_for_good_and_complaints_retire_the_address(
     (kept,) = selectors.receiver("acme", "alice").addresses
     lasting = reason in ("complained", "opted_out")
     assert kept.status == ("retired" if lasting else "active"), "a person's own word holds, a mailbox may come back"
+
+
+@pytest.mark.services
+def test_a_provider_that_gives_nothing_back_is_matched_by_its_id(acme: TenantUnderTest) -> None:
+    subscriptions.put_receiver("acme", "alice", [AddressInput("email", RECIPIENT)])
+    _age("alice")
+    set_channel_config("acme", "email", config_of("mailersend"), by=acme.owner)
+    reference = reference_to(MESSAGE, TARGET)
+    at, sent = AT - timedelta(minutes=1), {"channel": "email", "status": Status.SENT, "event": "evt_1"}
+    feedback.write([check(reference.event(at=at, provider="mailersend", provider_id="m-1", **sent))])
+    for happened in ("opened", "hard"):
+        feedback.write([check(event) for event in events(callback("mailersend", happened))])
+    row = deliveries("acme", "live", MESSAGE.id).data[0]
+    assert (row.status, row.reason, row.times["opened"], row.round) == (Status.BOUNCED, "bounced", AT, 2)
+    assert post("mailersend", "hard").status_code == 200
+    (kept,) = selectors.receiver("acme", "alice").addresses
+    assert (kept.status, kept.reason) == ("retired", "bounced")
 
 
 @pytest.mark.services
