@@ -38,14 +38,14 @@ class Source:
 @csrf_exempt
 def callback(request: HttpRequest, tenant: str, channel: str, provider: str) -> HttpResponse:
     """200 also when nothing is known of the delivery: the provider must not repeat for ever; 503 so that it does."""
-    if request.method == "HEAD":
-        return HttpResponse(status=200)  # some providers ask first whether anybody is here
-    if request.method != "POST":
+    if request.method not in ("POST", "HEAD"):
         answer = problem_response(405, "method_not_allowed", "Providers call back with POST.")
         answer["Allow"] = "POST"
         return answer
     try:
-        _report(_source(tenant, channel, provider), _callback(request, tenant, provider))
+        source = _source(tenant, channel, provider)
+        if request.method == "POST":  # with HEAD some providers ask first whether anybody is here
+            _report(source, _callback(request, tenant, provider))
     except SprayerError as error:
         return _refusal(error, tenant, channel)
     except STORE_ERRORS:

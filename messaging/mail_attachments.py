@@ -26,7 +26,7 @@ MAX_BYTES = 10 * 1024 * 1024
 """All attachments of a message together."""
 TIMEOUT = 10.0
 """Seconds for one reference, from the look-up of its host to the last byte."""
-_KEPT = 64 * 1024 * 1024
+_KEPT, _KEPT_FOR = 64 * 1024 * 1024, 600.0
 _CHUNK = 64 * 1024
 MEDIA_TYPE = re.compile(r"^(?!message/|multipart/)[a-z0-9.+-]+/[a-z0-9.+-]+$")
 _UNKNOWN_TYPE = "application/octet-stream"
@@ -39,7 +39,7 @@ _Fetched = tuple[str, bytes]
 
 
 class _Library:
-    """What one event loop fetched lately, and what it is fetching: at most _KEPT bytes stay."""
+    """What one event loop fetched lately, and what it is fetching: at most _KEPT bytes stay, _KEPT_FOR seconds."""
 
     def __init__(self) -> None:
         self._tasks: OrderedDict[tuple[str, str], asyncio.Task[_Fetched]] = OrderedDict()
@@ -49,6 +49,7 @@ class _Library:
         task = self._tasks.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception())):
             task = self._tasks[key] = asyncio.create_task(_fetch(url))
+            asyncio.get_running_loop().call_later(_KEPT_FOR, self._tasks.pop, key, None)
         self._tasks.move_to_end(key)
         try:
             return await asyncio.shield(task)

@@ -69,7 +69,8 @@ def events(channel: str, callback: Callback, config: Mapping[str, Any]) -> list[
         found = [event for event in view.parse_events(view.request) if isinstance(event, AnymailTrackingEvent)]
         made = [_event(channel, callback, esp, event) for event in found]
     except _UNREADABLE as error:
-        log.warning("callback not understood", tenant=callback.tenant, provider=callback.provider, exc_info=True)
+        problem = type(error).__name__  # its text may hold an address
+        log.warning("callback not understood", tenant=callback.tenant, provider=callback.provider, error=problem)
         raise Invalid("bad_callback", "This is no tracking webhook that Sprayer understands.") from error
     return [event for event in made if event is not None]
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from feedback.events import Status
 from messaging import mail_connections
@@ -15,7 +16,7 @@ from messaging.channels import channel
 from messaging.channels.base import DeliveryError, Outcome
 from messaging.sandbox.server import Sandbox
 from subscriptions import services as subscriptions
-from subscriptions.inputs import AddressInput, ReceiverInput
+from subscriptions.inputs import AddressInput
 from tenants.services import set_channel_config
 from tests.conftest import TenantUnderTest
 from tests.live import LiveSystem, wait_for
@@ -174,20 +175,35 @@ FATES = {
 }
 
 
+SMTP_FATES = {
+    "anyone": Fate("sent", times=SENT),
+    "bounce": Fate("failed", "invalid_address", frozenset({"failed"}), "invalid_address"),
+    "full": Fate("failed", "recipient_refused", frozenset({"failed"})),
+    "defer": Fate("failed", "provider_deferred", TRIED, attempts=2),
+    "spam": Fate("failed", "content_refused", frozenset({"failed"})),
+    "drop": Fate("failed", "connection_lost", frozenset({"failed"})),
+}
+
+
 @pytest.mark.services
-def test_every_documented_outcome_is_told_and_remembered(live_system: LiveSystem, acme: TenantUnderTest) -> None:
+def test_every_documented_outcome_is_told_and_remembered(
+    live_system: LiveSystem, acme: TenantUnderTest, globex: TenantUnderTest
+) -> None:
     web, sandbox, *_ = live_system.start("web", "sandbox", "dispatcher", "feeder", "sweeper")
-    config = channel("email").sandbox_config("acme")
-    set_channel_config("acme", "email", {**config, "retry_delays": [1.0]}, by=acme.owner)
-    subscriptions.put_receivers(
-        "acme", [ReceiverInput(name, [AddressInput("email", f"{name}@example.com")]) for name in FATES]
-    )
-    messages = {name: _send(web.url, acme, name) for name in FATES}
-    for name, message in messages.items():
-        fate = FATES[name]
-        row = wait_for(partial(_row, web.url, acme, message, fate), 30, f"{name}'s {fate}")
+    config = {"retry_delays": [1.0]}
+    set_channel_config("acme", "email", {**channel("email").sandbox_config("acme"), **config}, by=acme.owner)
+    login = {"username": "globex", "password": "sandbox", "from_email": "globex@sandbox.example.com"}
+    server = {"host": "127.0.0.1", "port": settings.SANDBOX_SMTP_PORT, "provider": "smtp", "security": "none"}
+    set_channel_config("globex", "email", {**server, **login, **config}, by=globex.owner)
+    sendings = [
+        (tenant, name, fate, _send(web.url, tenant, name))
+        for tenant, fates in ((acme, FATES), (globex, SMTP_FATES))
+        for name, fate in fates.items()
+    ]
+    for tenant, name, fate, message in sendings:
+        row = wait_for(partial(_row, web.url, tenant, message, fate), 30, f"{name}'s {fate}")
         assert row and (row["reason"], row["attempts"]) == (fate.reason, fate.attempts), name
-        kept = _get(web.url, acme, f"receivers/{name}")["addresses"][0]
+        kept = _get(web.url, tenant, f"receivers/{name}")["addresses"][0]
         assert (kept["reason"] if kept["status"] == "retired" else "active") == fate.address, name
     arrivals = _open(f"{sandbox.url}/arrived/email?tenant=acme&limit=1000")["data"][::-1]
     seen = {name: tuple(row["answer"] for row in arrivals if row["to"] == [f"{name}@example.com"]) for name in FATES}
@@ -205,6 +221,8 @@ def test_every_documented_outcome_is_told_and_remembered(live_system: LiveSystem
 
 
 def _send(url: str | None, tenant: TenantUnderTest, receiver: str) -> str:
+    """The id of a message to a new receiver whose mailbox has his name."""
+    subscriptions.put_receiver(tenant.slug, receiver, [AddressInput("email", f"{receiver}@example.com")])
     body = {"to": {"receivers": [receiver]}, "channels": ["email"], "content": {"title": "Hi", "body": "Hello"}}
     return str(_open(f"{url}/api/v1/messages", tenant.headers(), body)["id"])
 

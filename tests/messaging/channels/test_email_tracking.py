@@ -234,3 +234,4 @@ def test_a_test_webhook_retires_nobody(acme: TenantUnderTest, settings: Settings
 
 def test_a_provider_may_ask_first_whether_anybody_is_there(acme: TenantUnderTest) -> None:
     assert Client().head("/api/v1/callbacks/acme/email/mandrill").status_code == 200
+    assert Client().head("/api/v1/callbacks/acme/email/pigeon").status_code == 404
