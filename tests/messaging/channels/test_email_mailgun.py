@@ -205,7 +205,7 @@ def test_every_documented_outcome_is_told_and_remembered(
         assert row and (row["reason"], row["attempts"]) == (fate.reason, fate.attempts), name
         kept = _get(web.url, tenant, f"receivers/{name}")["addresses"][0]
         assert (kept["reason"] if kept["status"] == "retired" else "active") == fate.address, name
-    arrivals = _open(f"{sandbox.url}/arrived/email?tenant=acme&limit=1000")["data"][::-1]
+    arrivals = _arrivals(sandbox.url)
     seen = {name: tuple(row["answer"] for row in arrivals if row["to"] == [f"{name}@example.com"]) for name in FATES}
     assert seen == {name: fate.calls for name, fate in FATES.items()}
 
@@ -218,6 +218,42 @@ def test_every_documented_outcome_is_told_and_remembered(
         return {row["receiver"]: row["status"] for row in rows} == {"quiet": "sent", "open": "delivered"}
 
     wait_for(statuses, 15, "the webhook of a test message")
+    _broadcast_with_one_click(web.url, sandbox.url, acme)
+
+
+def _broadcast_with_one_click(web: str | None, sandbox: str | None, tenant: TenantUnderTest) -> None:
+    """A group's members share a call; one of them follows his link, and later messages leave him out."""
+    names = [f"member{number}" for number in range(40)]
+    subscriptions.put_group(tenant.slug, "news")
+    for name in names:
+        subscriptions.put_receiver(tenant.slug, name, [AddressInput("email", f"{name}@example.com")])
+        subscriptions.subscribe(tenant.slug, "news", name, None)
+    body = {"to": {"groups": ["news"]}, "channels": ["email"], "content": {"title": "News", "body": "Hello"}}
+    first = _open(f"{web}/api/v1/messages", tenant.headers(), body)["id"]
+    wait_for(lambda: _totals(web, tenant, first) == {"delivered": 40}, 20, "40 mails")
+    rows = [row for row in _arrivals(sandbox) if row["to"][0].startswith("member")]
+    assert len({row["id"] for row in rows}) == 1 and len(rows) == 40
+    links = {row["to"][0]: row["headers"]["list-unsubscribe"].strip("<>") for row in rows}
+    assert len(set(links.values())) == 40
+    request = urllib.request.Request(links["member7@example.com"], b"List-Unsubscribe=One-Click")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
+    second = _open(f"{web}/api/v1/messages", tenant.headers(), body)["id"]
+    wait_for(lambda: _totals(web, tenant, second) == {"delivered": 39, "suppressed": 1}, 20, "39 mails")
+    (left_out,) = _get(web, tenant, f"messages/{second}/deliveries?status=suppressed")["data"]
+    assert (left_out["receiver"], left_out["reason"]) == ("member7", "opted_out")
+    (told,) = _get(web, tenant, f"messages/{first}/deliveries?receiver=member7")["data"]
+    assert told["status"] == "delivered" and "unsubscribed" in told["times"]
+
+
+def _totals(url: str | None, tenant: TenantUnderTest, message: str) -> Any:
+    return _get(url, tenant, f"messages/{message}")["totals"]["channels"].get("email")
+
+
+def _arrivals(sandbox: str | None) -> list[dict[str, Any]]:
+    """acme's, oldest first."""
+    rows: list[dict[str, Any]] = _open(f"{sandbox}/arrived/email?tenant=acme&limit=1000")["data"]
+    return rows[::-1]
 
 
 def _send(url: str | None, tenant: TenantUnderTest, receiver: str) -> str:
