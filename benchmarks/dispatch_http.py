@@ -12,22 +12,20 @@ from itertools import count
 
 import aiohttp
 
+from benchmarks import seeding
 from benchmarks.system import TENANT, Bench, Busy, HttpDispatcher, percent
 from benchmarks.table import Row, row
 from messaging import services
 from sprayer_project import outbound
-from subscriptions.inputs import AddressInput, ReceiverInput
-from subscriptions.services import ensure_index, put_group, put_receivers, subscribe_many
 from tests.live import wait_for
 
 TARGET = 0.6
-_CHUNK = 1_000
 _LIMIT = 120.0
 
 
 def run(bench: Bench) -> list[Row]:
     receivers = bench.sizes.receivers
-    _seed(bench.sink, receivers)
+    seeding.group(TENANT, "everybody", receivers, "http", lambda name: f"{bench.sink}?to={name}")
     (sandbox,) = bench.live.start("sandbox")
     dispatcher = bench.start(HttpDispatcher(bench.live.folder))
     sink = Busy(sandbox.pid)
@@ -46,15 +44,6 @@ def run(bench: Bench) -> list[Row]:
         f"dispatcher used {percent(max(shares))}, the sink {percent(max(sink_shares))}."
     )
     return [row("dispatch-http", "webhooks/s", figures, references, TARGET, note)]
-
-
-def _seed(sink: str, receivers: int) -> None:
-    ensure_index(TENANT)
-    put_group(TENANT, "everybody")
-    for start in range(0, receivers, _CHUNK):
-        names = [f"receiver-{number:06}" for number in range(start, min(start + _CHUNK, receivers))]
-        put_receivers(TENANT, [ReceiverInput(name, [AddressInput("http", f"{sink}?to={name}")]) for name in names])
-        subscribe_many(TENANT, "everybody", [(name, None) for name in names])
 
 
 def _dispatched_a_second(sink: str, receivers: int) -> float:
@@ -77,7 +66,7 @@ async def _sent_a_second(sink: str, receivers: int) -> float:
         while (number := next(numbers)) < receivers:
             body = _body(number)
             headers = {"Content-Type": "application/json", **outbound.sign([secret], f"dlv_{number:042}", body)}
-            async with session.post(f"{sink}?to=receiver-{number:06}", data=body, headers=headers) as response:
+            async with session.post(f"{sink}?to=everybody-{number:06}", data=body, headers=headers) as response:
                 await response.read()
                 response.raise_for_status()
 
@@ -89,7 +78,7 @@ async def _sent_a_second(sink: str, receivers: int) -> float:
 def _body(number: int) -> bytes:
     """What a webhook of the figure holds, at the same length."""
     content = {"id": f"msg_{'0' * 26}", "content": {"title": "Hello", "body": "Spray on"}}
-    names = {"delivery": f"dlv_{number:042}", "receiver": f"receiver-{number:06}", "group": "everybody"}
+    names = {"delivery": f"dlv_{number:042}", "receiver": f"everybody-{number:06}", "group": "everybody"}
     data = {**content, "attributes": {}, "metadata": {}, **names}
     body = {"type": "message", "timestamp": datetime.now(UTC).isoformat(), "data": data}
     return json.dumps(body, separators=(",", ":")).encode()

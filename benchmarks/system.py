@@ -23,7 +23,7 @@ class Sizes:
     rounds: int = 3
     seconds: float = 4.0
     """How long each round of `accept` lasts."""
-    receivers: int = 2_000
+    receivers: int = 20_000
     events: int = 4_000
 
 

@@ -20,6 +20,10 @@ class AddressKind(Protocol):
     def address_is_device(self) -> bool:
         """Whether an address is one device, which is one receiver's at a time: the last to register it has it."""
 
+    @property
+    def lasting(self) -> frozenset[str]:
+        """Reasons for which a retired address stays retired when it is named again."""
+
     def clean_address(self, value: Any) -> str:
         """The canonical text of an address. Raises ValueError with a sentence that says what to change."""
 

@@ -15,7 +15,7 @@ from pymongo.errors import BulkWriteError
 
 from sprayer_project.errors import Conflict, Invalid, NotFound, SprayerError
 from subscriptions import documents, record, syncing
-from subscriptions.addresses import is_device
+from subscriptions.addresses import is_device, kind_of
 from subscriptions.inputs import (
     AddressInput,
     CleanAddress,
@@ -74,7 +74,8 @@ def put_receiver(
 ) -> ReceiverRow:
     """Make a receiver be exactly this. An address that was retired becomes active again when it is named here.
 
-    A device's address leaves whatever receiver had it before. Raises Invalid with pointers.
+    One that is retired for a lasting reason of its channel does not, until it is taken out and put again. A device's
+    address leaves whatever receiver had it before. Raises Invalid with pointers.
     """
     (result,) = put_receivers(tenant, [ReceiverInput(name, addresses, attributes or {}, locale, timezone)])
     if isinstance(result, SprayerError):
@@ -249,6 +250,9 @@ def _merged(row: ReceiverRow | None, addresses: Sequence[CleanAddress]) -> list[
     for address in addresses:
         old = known.get(address.hash)
         values = {"channel": address.channel, "address": address.address, "hash": address.hash, "status": "active"}
+        if old and old.reason in kind_of(old.channel).lasting:
+            merged.append(_address_values(old))
+            continue
         keeps_time = old and old.status == "active" and not is_device(address.channel)
         active_at = old.active_at if old and keeps_time else now
         merged.append(values | {"created_at": old.created_at if old else now, "active_at": active_at})

@@ -93,6 +93,7 @@ def _take_over() -> Stack:
         SPRAYER_APNS_DEVELOPMENT_URL=f"http://{sandbox}/ios",
         SPRAYER_FCM_URL=f"http://{sandbox}/android",
         SPRAYER_GOOGLE_OAUTH_URL=f"http://{sandbox}/android",
+        SPRAYER_MAILGUN_URL=f"http://{sandbox}/email",
         SPRAYER_WEBHOOK_ALLOW_PRIVATE=f"{sandbox},{HOST}:{base + SMTP_OFFSET}",
     )
     return stack

@@ -15,6 +15,9 @@ from rest_framework import serializers
 from feedback.events import DeliveryEvent, Status
 from sprayer_project.errors import SprayerError
 
+OPTED_OUT = "opted_out"
+"""The reason of an outcome, and then of its retired address, where the person does not want to be written to."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
@@ -158,7 +161,9 @@ class Channel(ABC):
     providers: ClassVar[tuple[str, ...]] = ()
     """The names that its callback path accepts; empty where nobody calls back."""
     retires: ClassVar[frozenset[str]] = frozenset()
-    """Reasons of failed and bounced events of callbacks that call the address dead."""
+    """Reasons of failed and bounced events of callbacks, and facts, after which the address must not be used."""
+    lasting: ClassVar[frozenset[str]] = frozenset()
+    """Those among the reasons of a retired address that stay when the address is named again: a person's own word."""
 
     @abstractmethod
     def clean_address(self, value: Any) -> str:

@@ -1,0 +1,57 @@
+"""Large groups in little time: rows inserted as they are, and the index told of them directly.
+
+The services would do the same through one read of the record for each chunk, which the embedded MongoDB-compatible
+server answers by looking at every row for every name.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from bson import ObjectId
+
+from subscriptions import documents, index
+from subscriptions.addresses import address_hash
+from subscriptions.index import IndexedAddress, ReceiverEntry
+from subscriptions.services import ensure_index, put_group
+
+_CHUNK = 1_000
+
+
+def group(tenant: str, name: str, members: int, channel: str, address: Callable[[str], str] | None) -> list[str]:
+    """A group of so many new receivers, each with its address on one channel (None: the channel needs none).
+
+    Answers their names, in order.
+    """
+    ensure_index(tenant)
+    identifier = put_group(tenant, name).id
+    names = [f"{name}-{number:06}" for number in range(members)]
+    for start in range(0, members, _CHUNK):
+        _insert(tenant, identifier, name, names[start : start + _CHUNK], channel, address)
+    return names
+
+
+def _insert(
+    tenant: str,
+    group_id: ObjectId,
+    group_name: str,
+    names: list[str],
+    channel: str,
+    address: Callable[[str], str] | None,
+) -> None:
+    now = datetime.now(UTC)
+    version = int(now.timestamp() * 1000)
+    common = {"tenant": tenant, "created_at": now, "version": version, "index_pending": False, "deleted": False}
+    receivers, subscriptions, entries = [], [], []
+    for name in names:
+        receiver, place = ObjectId(), address(name) if address else ""
+        hashed = address_hash(tenant, channel, place)
+        row = {"channel": channel, "address": place, "hash": hashed, "status": "active"}
+        rows = [row | {"created_at": now, "active_at": now}] if place else []
+        receivers.append(common | {"_id": receiver, "name": name, "addresses": rows, "updated_at": now})
+        pair = {"group": group_name, "receiver": name, "group_id": group_id, "receiver_id": receiver}
+        subscriptions.append(common | pair)
+        indexed = {channel: (IndexedAddress(place, hashed, None),)} if place else {}
+        entries.append(ReceiverEntry(name, version, False, indexed, ((str(group_id), channel),)))
+    documents.receivers().insert_many(receivers, ordered=False)
+    documents.subscriptions().insert_many(subscriptions, ordered=False)
+    index.apply(tenant, entries)
