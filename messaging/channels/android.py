@@ -7,7 +7,6 @@ tenant that could choose one would make this server send requests, signed ones, 
 are operator settings, SPRAYER_FCM_URL and SPRAYER_GOOGLE_OAUTH_URL; a document with another token_uri is refused.
 """
 
-import asyncio
 import base64
 import hashlib
 import json
@@ -22,7 +21,7 @@ from google.auth.crypt import RSASigner
 from rest_framework import serializers
 
 from feedback.events import Status
-from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient, RetrySchedule
+from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient, RetrySchedule, as_they_end
 from messaging.fcm import FID, PROVIDER, Fcm, message_body, message_parts, outcome_of
 from messaging.google_tokens import Account, Accounts
 from messaging.sandbox.google import service_account
@@ -149,13 +148,8 @@ class Android(Channel):
     ) -> AsyncIterator[Outcome]:
         call = self._call(config, message)
         await call.account.token()  # a refused account fails the call, not each recipient
-        tasks = [asyncio.create_task(_attempt(call, recipient)) for recipient in recipients]
-        try:
-            for finished in asyncio.as_completed(tasks):
-                yield await finished
-        finally:
-            for task in tasks:
-                task.cancel()
+        async for outcome in as_they_end(_attempt(call, recipient) for recipient in recipients):
+            yield outcome
 
     def _call(self, config: Mapping[str, Any], message: Outgoing) -> Call:
         fcm = self._fcm = self._fcm or Fcm()

@@ -3,7 +3,6 @@
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
 
-import asyncio
 import base64
 import json
 import re
@@ -17,7 +16,7 @@ from django.utils.crypto import salted_hmac
 from yarl import URL
 
 from feedback.events import Status
-from messaging.channels.base import Channel, Outcome, Outgoing, Recipient
+from messaging.channels.base import Channel, Outcome, Outgoing, Recipient, as_they_end
 from sprayer_project import outbound
 
 _MAX_URL = 2_048
@@ -90,16 +89,8 @@ class Http(Channel):
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
         head = _head(message)
-        ended: asyncio.Queue[asyncio.Task[Outcome]] = asyncio.Queue()
-        tries = [asyncio.create_task(_post(config, message, head, recipient)) for recipient in recipients]
-        for started in tries:
-            started.add_done_callback(ended.put_nowait)
-        try:
-            for _ in tries:
-                yield (await ended.get()).result()
-        finally:
-            for unfinished in tries:
-                unfinished.cancel()
+        async for outcome in as_they_end(_post(config, message, head, recipient) for recipient in recipients):
+            yield outcome
 
     async def aclose(self) -> None:
         await outbound.aclose()

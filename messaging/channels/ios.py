@@ -3,7 +3,6 @@
 https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns
 """
 
-import asyncio
 import hashlib
 import re
 from collections import OrderedDict
@@ -17,7 +16,7 @@ from django.conf import settings
 from feedback.events import Status
 from messaging.apns import Answer, Apns, Credentials, NoAnswer, key_of
 from messaging.apns_payload import Content, Notification, notification
-from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient
+from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient, as_they_end
 from messaging.sandbox.apns import key_id_of, private_key_of, team_of
 from messaging.sandbox.finding import Found, find
 from messaging.secret_fields import SecretText
@@ -104,13 +103,9 @@ class Ios(Channel):
         client = await self._client(config, message.mode)
         # One app's tokens and another's are told apart by the topic alone: see Config.other_topics.
         one_app = made.topic == config["topic"] and not config.get("other_topics")
-        tasks = [asyncio.create_task(self._attempt(client, made, recipient, one_app)) for recipient in recipients]
-        try:
-            for outcome in asyncio.as_completed(tasks):
-                yield await outcome
-        finally:
-            for task in tasks:
-                task.cancel()
+        attempts = (self._attempt(client, made, recipient, one_app) for recipient in recipients)
+        async for outcome in as_they_end(attempts):
+            yield outcome
 
     async def _attempt(self, client: Apns, made: Notification, recipient: Recipient, one_app: bool) -> Outcome:
         delivery, apns_id = recipient.delivery, str(uuid5(NAMESPACE_URL, f"sprayer:{recipient.delivery}"))

@@ -3,7 +3,6 @@
 https://www.rfc-editor.org/rfc/rfc8030, 8188 and 8291 (encryption), 8292 (VAPID)
 """
 
-import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,13 +17,12 @@ from rest_framework import serializers
 
 from feedback.events import Status
 from messaging import push_subscriptions, vapid
-from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient
+from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient, as_they_end
 from messaging.push_subscriptions import Subscription
 from messaging.sandbox.browser import browser, sandbox_private_key
 from sprayer_project import outbound
 from sprayer_project.serializers import StrictCharField, StrictSerializer
 
-_AT_ONCE = 16
 _GONE = "unregistered"
 _REFUSALS = {401: "vapid_refused", 403: "vapid_refused", 404: _GONE, 410: _GONE, 413: "payload_too_large"}
 """https://www.rfc-editor.org/rfc/rfc8030#section-8.4 and #section-7.3, https://www.rfc-editor.org/rfc/rfc8292#section-4.2"""
@@ -120,17 +118,8 @@ class WebPush(Channel):
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
         push = _push(config, message)
-        tries: list[asyncio.Task[Outcome]] = []
-        try:
-            for recipient in recipients:
-                tries.append(asyncio.create_task(_try(push, recipient)))
-                if len(tries) % _AT_ONCE == 0:
-                    await asyncio.sleep(0)  # encryption is computation: everybody else gets a turn in between
-            for finished in asyncio.as_completed(tries):
-                yield await finished
-        finally:
-            for unfinished in tries:
-                unfinished.cancel()
+        async for outcome in as_they_end(_try(push, recipient) for recipient in recipients):
+            yield outcome
 
     async def aclose(self) -> None:
         await outbound.aclose()
