@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ class Sizes:
     """How long each round of `accept` lasts."""
     receivers: int = 20_000
     events: int = 4_000
+    webhooks: int = 10_000
+    """Of slow-hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,8 @@ def prepare(live: LiveSystem, sizes: Sizes) -> Bench:
 class HttpDispatcher(LiveProcess):
     """One dispatcher of the channel http alone."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__("dispatcher-http", ["run_dispatcher", "--channel", "http"], folder, {}, None)
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        super().__init__("dispatcher-http", ["run_dispatcher", "--channel", "http"], folder, env or {}, None)
 
 
 class Gunicorn(LiveProcess):

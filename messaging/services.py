@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -108,7 +108,7 @@ def retry_delivery(tenant: str, mode: str, identifier: str) -> None:
         raise Conflict("expired", "The message's time to live is over: send it again as a new message.")
     row = feedback.open_round(tenant, mode, identifier, now)
     try:
-        amqp.publish([next_attempt(row, 1)])
+        amqp.publish([next_attempt(replace(row, due_at=None), 1)])  # at once: due_at is for the sweeper
     except amqp.BrokerUnavailable as error:
         log.warning("the sweeper will release it", tenant=tenant, delivery=identifier, error=error.detail)
 

@@ -1,8 +1,9 @@
 """Calls that take long must not hold up the jobs behind them: a few slow hosts would occupy every slot of a lane.
 
-After PATIENCE seconds a batch of which most is done is handed over: other jobs for its open deliveries, due when their
-claims have ended, go to the broker, and the first ones are done. The calls go on in this process; what they come to
-makes the other jobs stale. Where the process dies meanwhile, those try again: as the first would have, coming back.
+After PATIENCE seconds a batch is handed over as soon as most of it is done: other jobs for its open deliveries, due
+when their claims have ended, go to the broker, and the first ones are done. The calls go on in this process; what they
+come to makes the other jobs stale. Where the process dies meanwhile, those try again: as the first would have, coming
+back.
 """
 
 import asyncio
@@ -14,8 +15,8 @@ from sprayer_project.errors import STORE_ERRORS
 
 log = structlog.get_logger(__name__)
 
-PATIENCE = 1.0
-"""Seconds."""
+PATIENCE, AGAIN = 1.0, 0.2
+"""Seconds until the first look at a batch, and between the next ones."""
 MOST = 50
 """Jobs handed over at a time; beyond, jobs wait for their calls."""
 
@@ -34,15 +35,17 @@ class Stragglers:
         Where all is slow, nothing is handed over: what a process has in hand stays bounded by its prefetch.
         """
         await asyncio.wait([task], timeout=PATIENCE)
-        if not task.done() and len(self._tasks) < MOST and few_left():
-            try:
-                await hand_over()
-            except STORE_ERRORS as error:
-                log.warning("slow deliveries not handed over", error=type(error).__name__)
-            else:
+        while not task.done():
+            if len(self._tasks) < MOST and few_left():
+                try:
+                    await hand_over()
+                except STORE_ERRORS as error:
+                    log.warning("slow deliveries not handed over", error=type(error).__name__)
+                    break
                 self._tasks.add(task)
                 task.add_done_callback(self._ended)
                 return
+            await asyncio.wait([task], timeout=AGAIN)
         await task
 
     async def aclose(self) -> None:

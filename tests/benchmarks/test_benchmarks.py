@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import accept, dispatch_http, feedback, table
+from benchmarks import accept, dispatch_http, feedback, slow_hosts, table
 from benchmarks.system import Bench, Sizes, prepare
 from tests.live import LiveSystem
 
-TINY = Sizes(rounds=1, seconds=0.2, receivers=20, events=250)
+TINY = Sizes(rounds=1, seconds=0.2, receivers=20, events=250, webhooks=40)
 
 
 @pytest.fixture
@@ -37,6 +37,13 @@ def test_feedback_measures_a_feeder_beside_bare_upserts(bench: Bench) -> None:
     (row,) = feedback.run(bench)
     assert row.figure > 0 < row.reference
     assert "250 events" in row.note
+
+
+@pytest.mark.services
+def test_slow_hosts_measures_those_that_answer_with_and_without_the_others(bench: Bench) -> None:
+    (row,) = slow_hosts.run(bench)
+    assert row.figure > 0 < row.reference
+    assert "40 webhooks to 20 hosts" in row.note
 
 
 def test_a_row_compares_medians_with_its_target(tmp_path: Path) -> None:

@@ -20,9 +20,18 @@ from subscriptions.services import put_receivers
 from tenants.services import set_channel_config
 
 
+def _open() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate
+
+
 @dataclass
 class Endpoint:
-    """A host of its own. Answers `status` with `headers` after `delay` seconds, and notes when each request came."""
+    """A host of its own. Answers `status` with `headers` after `delay` seconds, and notes when each request came.
+
+    While `gate` is cleared, it answers nobody.
+    """
 
     status: int = 204
     headers: dict[str, str] = field(default_factory=dict)
@@ -30,10 +39,14 @@ class Endpoint:
     arrivals: list[tuple[float, str]] = field(default_factory=list)
     """(monotonic seconds, path)"""
     url: str = ""
+    gate: asyncio.Event = field(default_factory=_open)
+    answered: int = 0
 
     async def answer(self, request: web.Request) -> web.Response:
         self.arrivals.append((time.monotonic(), request.path))
         await asyncio.sleep(self.delay)
+        await self.gate.wait()
+        self.answered += 1
         return web.Response(status=self.status, headers=self.headers)
 
     @property
@@ -43,14 +56,14 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def endpoint() -> AsyncIterator[Endpoint]:
+async def endpoint(address: str = "127.0.0.1") -> AsyncIterator[Endpoint]:
     """One that listens, on a port that webhooks may go to."""
     opened, application = Endpoint(), web.Application()
     application.router.add_post("/{name}", opened.answer)
     runner = web.AppRunner(application, shutdown_timeout=1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host = f"127.0.0.1:{runner.addresses[0][1]}"
+    await web.TCPSite(runner, address, 0).start()
+    host = f"{address}:{runner.addresses[0][1]}"
     opened.url = f"http://{host}"
     settings.WEBHOOK_ALLOW_PRIVATE.append(host)
     try:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from feedback import selectors as feedback
-from feedback.events import Status
+from feedback.events import OPEN, Status
 from messaging import jobs, services, sweeper
 from messaging.jobs import Deliver, Target
 from sprayer_project import redis
@@ -135,6 +135,22 @@ def test_jobs_that_come_in_the_wrong_order_send_the_newest_alone(alice: list[str
     handle(job(first))
     handle(job(first), job(second))
     assert sink.arrived("acme") == [second]
+
+
+def test_two_dispatchers_send_the_newest_and_none_twice(alice: list[str]) -> None:
+    with dispatching(), dispatching():
+        messages = [send(to=alice, collapse_key=KEY) for _ in range(30)]
+        ended(messages[-1], Status.DELIVERED)
+        outcomes = wait_for(lambda: closed(messages), 20, "every outcome")
+    arrived = sink.arrived("acme")
+    assert sorted(arrived) == sorted(message for message, status in outcomes.items() if status is Status.DELIVERED)
+    assert set(outcomes.values()) <= {Status.DELIVERED, Status.SUPPRESSED}
+
+
+def closed(messages: list[str]) -> dict[str, Status]:
+    """The status of each message's delivery, once all have come to an end."""
+    found = {message: row.status for message in messages for row in rows(message)}
+    return found if len(found) == len(messages) and not OPEN & set(found.values()) else {}
 
 
 def test_a_plain_address_is_a_receiver_of_its_own(alice: list[str]) -> None:

@@ -102,8 +102,10 @@ def test_replaying_dead_letters_tries_them_again() -> None:
     message = send(to=sink.prepare("acme", "flaky/1/x"))
     with dispatching(OneTryHttp()):
         ended(message, Status.FAILED)
+        assert sink.arrived("acme") == [message]
         call_command("dead_letters", "replay", "acme", "--all", stdout=io.StringIO())
-        ended(message, Status.DELIVERED)
+        (row,) = ended(message, Status.DELIVERED)
+    assert (row.round, sink.arrived("acme")) == (2, [message, message])
     listed = io.StringIO()
     call_command("dead_letters", "list", "acme", stdout=listed)
     assert listed.getvalue() == ""

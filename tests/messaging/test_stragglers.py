@@ -44,6 +44,23 @@ async def test_a_slow_task_is_handed_over_and_ends_before_closing(monkeypatch: p
     assert task.done()
 
 
+async def test_a_slow_task_is_handed_over_later_where_most_of_it_is_not_yet_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stragglers, "PATIENCE", 0.02)
+    monkeypatch.setattr(stragglers, "AGAIN", 0.02)
+    looks, waiting, handed_over = iter([False, False, True]), Stragglers(), []
+
+    async def hand_over() -> None:
+        handed_over.append(True)
+
+    task = asyncio.create_task(_slow(0.3))
+    await waiting.settle(task, lambda: next(looks), hand_over)
+    assert handed_over == [True]
+    assert not task.done()
+    await waiting.aclose()
+
+
 async def test_a_slow_task_is_waited_for_where_it_cannot_be_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stragglers, "PATIENCE", 0.05)
 

@@ -1,0 +1,76 @@
+"""slow-hosts: webhooks a second to hosts that answer, while others in the same messages hang or answer 500.
+
+Reference: the same webhooks to the hosts that answer alone, by a dispatcher like that. Only when asked for by name.
+"""
+
+from benchmarks.hosts import BROKEN, GOOD, SILENT, Hosts
+from benchmarks.system import TENANT, Bench, Busy, HttpDispatcher, percent
+from benchmarks.table import Row, row
+from messaging import services
+from sprayer_project import redis
+from tests.live import wait_for
+
+ANSWERS = [GOOD] * 15 + [SILENT] * 3 + [BROKEN] * 2
+TARGET = round(1 / 1.2, 3)
+"""They may take 1.2 times as long."""
+_MESSAGE, _LIMIT = 1_000, 300.0
+
+
+def run(bench: Bench) -> list[Row]:
+    figures, references = list[float](), list[float]()
+    shares, sink_shares = list[float](), list[float]()
+    with Hosts({f"127.0.0.{number}": answer for number, answer in enumerate(ANSWERS, 2)}) as hosts:
+        everybody = list(hosts.answers)
+        good = [host for host in everybody if hosts.answers[host] == GOOD]
+        each = bench.sizes.webhooks // len(everybody)
+        for _ in range(bench.sizes.rounds):
+            for wanted, rates in ((good, references), (everybody, figures)):
+                sink = Busy()
+                rate, share = _a_second(bench, hosts, wanted, each)
+                rates.append(rate)
+                shares.append(share)
+                sink_shares.append(sink.share() or 0)
+    expected = each * len(good)
+    note = (
+        f"{each * len(everybody):,} webhooks to {len(everybody)} hosts, of which {ANSWERS.count(SILENT)} hang and "
+        f"{ANSWERS.count(BROKEN)} answer 500, from the first to the last of the {expected:,} at the others; the "
+        f"reference is these alone. Seconds: {_seconds(expected, figures)} beside {_seconds(expected, references)}. "
+        f"Of one core the dispatcher used {percent(max(shares))}, the hosts {percent(max(sink_shares))}."
+    )
+    return [row("slow-hosts", "webhooks/s", figures, references, TARGET, note)]
+
+
+def _a_second(bench: Bench, hosts: Hosts, wanted: list[str], each: int) -> tuple[float, float]:
+    """The rate at the hosts that answer, and what share of a core the dispatcher used. All is queued before."""
+    _forget_breakers()
+    hosts.start_again()
+    urls = [f"http://{host}:{hosts.port}/{number}" for number in range(each) for host in wanted]
+    messages = [_send(urls[start : start + _MESSAGE]) for start in range(0, len(urls), _MESSAGE)]
+    expected = each * sum(hosts.answers[host] == GOOD for host in wanted)
+    allowed = ",".join(f"{host}:{hosts.port}" for host in hosts.answers)
+    dispatcher = bench.start(HttpDispatcher(bench.live.folder, {"SPRAYER_WEBHOOK_ALLOW_PRIVATE": allowed}))
+    busy = Busy(dispatcher.pid)
+    wait_for(lambda: len(hosts.arrived(GOOD)) >= expected, _LIMIT, f"{expected} webhooks")
+    share, times = busy.share() or 0, hosts.arrived(GOOD)
+    for message in messages:
+        services.cancel(TENANT, "live", message)  # what is left of it must not meet the next round
+    hosts.hang_up()
+    dispatcher.stop()
+    return expected / max(max(times) - min(times), 1e-3), share
+
+
+def _send(urls: list[str]) -> str:
+    to = {"addresses": [{"channel": "http", "address": url} for url in urls]}
+    content = {"title": "Hello", "body": "Spray on"}
+    return services.accept(TENANT, "live", {"to": to, "channels": ["http"], "content": content}).id
+
+
+def _forget_breakers() -> None:
+    """Each round meets the hosts for the first time."""
+    client = redis.client(TENANT)
+    for key in client.scan_iter(match="*:breaker:*", count=1_000):
+        client.delete(key)
+
+
+def _seconds(expected: int, rates: list[float]) -> str:
+    return ", ".join(f"{expected / rate:.1f}" for rate in rates)
