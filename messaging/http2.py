@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import cast
 from urllib.parse import SplitResult
 
 from h2.config import H2Configuration
@@ -107,8 +108,7 @@ class Http2Connection(asyncio.Protocol):
             await self._gone
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._h2.local_settings.enable_push = 0
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(_BIG_WINDOW)

@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Callable
 from email import message_from_bytes, policy
 from email.message import EmailMessage, Message
-from typing import Any
+from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
@@ -69,8 +69,8 @@ class MailServer:
         words = {magic(address) for address in envelope.rcpt_tos}
         for word in words & set(_AFTER_DATA):
             return _AFTER_DATA[word]
-        if "drop" in words and isinstance(server.transport, asyncio.Transport):
-            server.transport.abort()
+        if "drop" in words:
+            cast(asyncio.Transport, server.transport).abort()
             return "421 4.3.0 Gone"
         login = session.auth_data
         owner = login.login.decode(errors="replace") if isinstance(login, LoginPassword) else ""
@@ -96,12 +96,10 @@ class _Server(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if isinstance(transport, asyncio.Transport):
-            self._open.add(transport)
+        self._open.add(cast(asyncio.Transport, transport))  # uvloop's is none by inheritance
 
     def connection_lost(self, error: Exception | None) -> None:
-        if isinstance(self.transport, asyncio.Transport):
-            self._open.discard(self.transport)
+        self._open.discard(cast(asyncio.Transport, self.transport))
         super().connection_lost(error)
 
 

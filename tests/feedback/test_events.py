@@ -1,3 +1,4 @@
+import json
 import random
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -47,7 +48,7 @@ def test_an_event_survives_its_way_through_json() -> None:
         fact="opened",
         metadata={"order": "17"},
     )
-    assert DeliveryEvent.from_json(full.to_json()) == full
+    assert DeliveryEvent.from_json(json.loads(full.to_json())) == full
 
 
 def test_an_event_that_names_only_the_providers_id_survives_its_way_through_json() -> None:
