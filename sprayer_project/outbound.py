@@ -179,7 +179,8 @@ class Outbound:
     async def _exchange(
         session: aiohttp.ClientSession, target: URL, body: bytes, headers: Mapping[str, str], timeout: float
     ) -> Answer:
-        limits = _limits(timeout)
+        # The connection's limit is the shorter one: running into it proves that nothing was sent.
+        limits = aiohttp.ClientTimeout(total=timeout, connect=min(timeout * 0.8, 10))
         async with session.post(target, data=body, headers=headers, allow_redirects=False, timeout=limits) as got:
             await _drain(got)
             return Answer(got.status, parse_retry_after(got.headers.get("Retry-After")), got.headers.get("Location"))
@@ -262,18 +263,9 @@ def _session(resolver: AbstractResolver | None) -> aiohttp.ClientSession:
     )
 
 
-@lru_cache(maxsize=256)
-def _limits(timeout: float) -> aiohttp.ClientTimeout:
-    """The connection's limit is the shorter one: running into it proves that nothing was sent."""
-    return aiohttp.ClientTimeout(total=timeout, connect=min(timeout * 0.8, 10))
-
-
 async def _acquire(slots: asyncio.Semaphore, timeout: float) -> None:
-    if not slots.locked():
-        await slots.acquire()  # at once, and without the cost of a timer
-        return
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(timeout if slots.locked() else None):  # a free slot costs no timer
             await slots.acquire()
     except TimeoutError as error:
         raise Unreachable("endpoint_busy", "The endpoint is still busy with earlier requests.") from error

@@ -53,7 +53,7 @@ def test_an_event_survives_its_way_through_json() -> None:
 
 def test_an_event_that_names_only_the_providers_id_survives_its_way_through_json() -> None:
     found = nameless(event(status=Status.DELIVERED, provider_id="SM1"))
-    assert check(DeliveryEvent.from_json(found.to_json())) == found
+    assert check(DeliveryEvent.from_json(json.loads(found.to_json()))) == found
 
 
 def test_a_deliverys_id_begins_with_its_messages() -> None:
@@ -110,3 +110,8 @@ def test_the_wake_up_of_a_deferred_delivery_is_never_after_its_expiry() -> None:
 def test_a_settled_delivery_needs_no_wake_up() -> None:
     assert "wake_at" not in state_of(event(status=Status.SENT))
     assert "wake_at" in state_of(event(status=Status.SENT, waiting=True))
+
+
+def test_an_event_holds_whatever_a_provider_answered() -> None:
+    odd = event(detail={"code": 2**70, "message": "\ud800"})
+    assert DeliveryEvent.from_json(json.loads(odd.to_json())) == odd

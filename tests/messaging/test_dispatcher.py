@@ -1,7 +1,6 @@
 """What a dispatcher makes of a job: sent once, tried again, given up, not sent at all."""
 
 import io
-import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -139,7 +138,7 @@ def test_an_outcome_that_was_marked_and_not_reported_is_reported_by_whoever_gets
         at=datetime.now(UTC),
         attempt=1,
     )
-    mark(delivery, claims.done_mark(json.dumps(event.to_json())))
+    mark(delivery, claims.done_mark(event.to_json()))
     with dispatching():
         ended(message, Status.DELIVERED)
     assert sink.arrived("acme") == []
