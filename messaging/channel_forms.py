@@ -76,9 +76,9 @@ class ConfigForm:
         """What to store, of a valid form."""
         return self.form.cleaned_data
 
-    def asks_again(self) -> bool:
-        """Whether secrets were typed into a form that is wrong: they are not shown, so they must be typed again."""
-        return bool(self._submitted and self.form.errors)
+    def typed(self) -> bool:
+        """Whether secrets were typed: a page that asks again does not show them, so they must be typed again."""
+        return bool(self._submitted)
 
     def made(self) -> dict[str, str]:
         """Secrets that the valid form made because there was none: to be shown once, by field name."""

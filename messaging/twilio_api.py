@@ -20,6 +20,7 @@ from twilio.request_validator import RequestValidator
 from feedback.events import Status
 from messaging.channels.base import BadSignature, Callback
 
+PROVIDER = "twilio"
 CONNECT_TIMEOUT, TIMEOUT = 5.0, 15.0
 # https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides: repeat a callback that got a 5xx
 OVERRIDES = "#rc=5&rp=5xx,ct,rt"

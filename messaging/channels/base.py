@@ -173,6 +173,13 @@ class Channel(ABC):
         config is the cleaned Config of the tenant, or sandbox_config for a test message.
         """
 
+    async def check(self, config: Mapping[str, Any]) -> None:  # noqa: B027  (not every provider can be asked)
+        """Ask the provider whether it takes these credentials, without sending anything to anybody.
+
+        config is a cleaned Config that is about to be stored for live messages. Raises DeliveryError: permanent where
+        the provider refuses it, with its words; otherwise nobody could say. The caller bounds the time.
+        """
+
     def sandbox_config(self, tenant: str) -> Mapping[str, Any]:
         """Credentials that the sandbox gateway accepts for this tenant: test messages need no configuration."""
         return {}

@@ -13,20 +13,18 @@ from zlib import crc32
 import phonenumbers
 from django import forms
 from django.conf import settings
-from twilio.base.exceptions import TwilioRestException
+from twilio.base.exceptions import TwilioException
 from twilio.base.values import unset
 from twilio.rest import Client
-from twilio.rest.api.v2010.account.message import MessageInstance
 
 from feedback.events import DeliveryEvent, Status
 from messaging.callback_urls import callback_url, reference_of
 from messaging.channels.base import Callback, Channel, DeliveryError, Outcome, Outgoing, Recipient
-from messaging.gsm import encoded
 from messaging.sandbox.twilio import sandbox_credentials
-from messaging.twilio_api import ERRORS, OVERRIDES, STATUSES, TryLater, TwilioHttp, verified_form
+from messaging.twilio_api import ERRORS, OVERRIDES, PROVIDER, STATUSES, TryLater, TwilioHttp, verified_form
+from messaging.twilio_outcomes import RETIRES, busy, refused, taken, words_of
 from sprayer_project.serializers import StrictCharField, StrictSerializer
 
-PROVIDER = "twilio"
 CONCURRENCY = 10
 MAX_VALIDITY = 36_000
 """Seconds that Twilio keeps a message at most."""
@@ -64,7 +62,7 @@ class Sms(Channel):
     address_kind = "phone number"
     repeat_unknown = False
     providers = (PROVIDER,)
-    retires = frozenset({"invalid_address", "not_mobile", "unknown_handset", "landline"})
+    retires = RETIRES
     Config = Config
     Content = Content
     _http: TwilioHttp | None = None
@@ -91,17 +89,30 @@ class Sms(Channel):
     def sandbox_address(self, name: str) -> str:
         return f"+1202{crc32(name.encode()) % 10_000_000:07}"
 
+    async def check(self, config: Mapping[str, Any]) -> None:
+        """The account is asked for; the sender is not: Twilio lists only those numbers that it rents out itself."""
+        try:
+            account = await self._client(config, "live").api.v2010.accounts(config["account_sid"]).fetch_async()
+        except TryLater as error:
+            raise DeliveryError(error.reason) from error
+        except TwilioException as error:
+            raise DeliveryError("credentials_refused", permanent=True, detail=words_of(error)) from error
+        if account.status != "active":
+            raise DeliveryError("account_not_active", permanent=True, detail=f"The account is {account.status}.")
+
+    def _client(self, config: Mapping[str, Any], mode: str) -> Client:
+        self._http = self._http or TwilioHttp()
+        client = Client(config["account_sid"], config["auth_token"], http_client=self._http)
+        client.api.base_url = f"{settings.SANDBOX_URL}/sms" if mode == "test" else settings.PROVIDER_URLS[PROVIDER]
+        return client
+
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
         text = _text(message)
         if not text:
             raise DeliveryError("empty_text", permanent=True, detail="The message has neither title nor body.")
-        self._http = self._http or TwilioHttp()
-        client = Client(config["account_sid"], config["auth_token"], http_client=self._http)
-        client.api.base_url = (
-            f"{settings.SANDBOX_URL}/sms" if message.mode == "test" else settings.PROVIDER_URLS[PROVIDER]
-        )
+        client = self._client(config, message.mode)
         gate = asyncio.Semaphore(CONCURRENCY)
 
         async def one(recipient: Recipient) -> Outcome:
@@ -130,30 +141,10 @@ class Sms(Channel):
                 validity_period=max(1, min(MAX_VALIDITY, int(left))),
             )
         except TryLater as error:
-            return Outcome(
-                delivery=recipient.delivery,
-                status=Status.DEFERRED,
-                reason=error.reason,
-                provider=PROVIDER,
-                retry_after=error.retry_after,
-                unknown=error.unknown,
-                detail={"http_status": error.status} if error.status else {},
-            )
-        except TwilioRestException as error:
-            return self._refused(recipient, error)
-        return _taken(recipient, made, text)
-
-    def _refused(self, recipient: Recipient, error: TwilioRestException) -> Outcome:
-        status, reason = ERRORS.get(error.code or 0, (Status.FAILED, "provider_refused"))
-        words = re.sub(r"\+?\d{6,}", "...", error.msg)[:200]
-        return Outcome(
-            delivery=recipient.delivery,
-            status=status,
-            reason=reason,
-            provider=PROVIDER,
-            retire=reason in self.retires,
-            detail={"http_status": error.status, "code": error.code, "message": words},
-        )
+            return busy(recipient, error)
+        except TwilioException as error:
+            return refused(recipient, error)
+        return taken(recipient, made, text)
 
     def parse_events(self, callback: Callback, config: Mapping[str, Any]) -> list[DeliveryEvent]:
         form = verified_form(callback, config["auth_token"])
@@ -184,17 +175,3 @@ class Sms(Channel):
 def _text(message: Outgoing) -> str:
     parts = [message.content.get("title"), message.content.get("body")]
     return str(message.overrides.get("body") or "\n".join(str(part) for part in parts if part))
-
-
-def _taken(recipient: Recipient, made: MessageInstance, text: str) -> Outcome:
-    status = STATUSES.get(str(made.status), Status.SENT)
-    reason = ERRORS.get(made.error_code or 0, (status, "undeliverable"))[1] if status is Status.FAILED else ""
-    counted = encoded(text)
-    return Outcome(
-        delivery=recipient.delivery,
-        status=status,
-        reason=reason,
-        provider=PROVIDER,
-        provider_id=str(made.sid),
-        detail={"http_status": 201, "status": made.status, "encoding": counted.encoding, "segments": counted.segments},
-    )

@@ -12,6 +12,7 @@ token decides; what follows it is free:
 | deadb004 | 403 ExpiredProviderToken to the first provider token that asks, then 200 |
 | deadb005 | 200 and GOAWAY: what runs is finished, what comes next needs a new connection |
 | deadb006 | 429 TooManyRequests with Retry-After: 2 |
+| nothing but zeros | 400 BadDeviceToken |
 | anything else | 200 |
 
 Unregistered and ExpiredToken carry a timestamp of an hour ago.
@@ -150,7 +151,7 @@ def _checked(exchange: Exchange) -> tuple[str, Any]:
     token = found[1].lower()
     if not token:
         raise Refused("MissingDeviceToken")
-    if not _device.fullmatch(token) or len(token) % 2:
+    if not _device.fullmatch(token) or len(token) % 2 or not token.strip("0"):
         raise Refused("BadDeviceToken")
     _check_headers(exchange.headers)
     payload = bytes(exchange.body)

@@ -29,7 +29,15 @@ from twilio.request_validator import RequestValidator
 from yarl import URL
 
 from messaging.sandbox.base import Gateway as BaseGateway
-from messaging.sandbox.twilio import Message, Refused, callback_form, error_answer, sandbox_credentials, token_of
+from messaging.sandbox.twilio import (
+    Message,
+    Refused,
+    account_of,
+    callback_form,
+    error_answer,
+    sandbox_credentials,
+    token_of,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +100,7 @@ class Gateway(BaseGateway):
         return [
             web.post(f"{account}/Messages.json", self._create),
             web.get(f"{account}/Messages/{{sid}}.json", self._fetch),
+            web.get(f"{account}.json", self._account),
         ]
 
     async def _create(self, request: web.Request) -> web.Response:
@@ -121,6 +130,12 @@ class Gateway(BaseGateway):
         if message is None or message.account != account:
             return error_answer(20404)
         return web.json_response(message.to_json())
+
+    async def _account(self, request: web.Request) -> web.Response:
+        try:
+            return web.json_response(account_of(_authenticated(request)))
+        except Refused as refused:
+            return error_answer(refused.code)
 
     async def _misbehave(self, request: web.Request, form: dict[str, str]) -> web.Response | None:
         """The answer of an address whose provider is in trouble, None to go on."""

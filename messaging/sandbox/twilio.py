@@ -35,6 +35,9 @@ ERRORS = {
 }
 
 
+SUSPENDED = "deaddead"
+
+
 def sandbox_credentials(tenant: str) -> tuple[str, str]:
     """(account sid, auth token) of a tenant at this gateway: derived, so that nobody has to store them."""
     sid = "AC" + hashlib.blake2b(tenant.encode(), digest_size=16, person=b"sandbox").hexdigest()
@@ -43,6 +46,20 @@ def sandbox_credentials(tenant: str) -> tuple[str, str]:
 
 def token_of(sid: str) -> str:
     return hmac.new(settings.SECRET_KEY.encode(), b"sandbox.sms:" + sid.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def account_of(sid: str) -> dict[str, Any]:
+    """https://www.twilio.com/docs/iam/api/account: suspended is one whose SID ends in SUSPENDED."""
+    status = "suspended" if sid.endswith(SUSPENDED) else "active"
+    return {
+        "sid": sid,
+        "friendly_name": "Sandbox",
+        "status": status,
+        "type": "Full",
+        "owner_account_sid": sid,
+        "uri": f"/2010-04-01/Accounts/{sid}.json",
+        "subresource_uris": {"messages": f"/2010-04-01/Accounts/{sid}/Messages.json"},
+    }
 
 
 class Refused(Exception):
