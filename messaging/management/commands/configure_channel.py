@@ -61,6 +61,9 @@ class Command(BaseCommand):
     def _show(self, tenant: str, channel: Channel) -> None:
         stored, secrets = selectors.channel_config(tenant, channel.name), secret_fields(channel.Config)
         self.stderr.write(f"{channel.name} of {tenant} is {channel_forms.state(tenant, channel).state}.")
+        if stored and stored.refused_at:
+            since = f"{stored.refused_at:%Y-%m-%d %H:%M} UTC"
+            self.stderr.write(f"The provider refuses these credentials since {since}: {stored.refused_words}")
         for name, value in (stored.values if stored else {}).items():
             self.stdout.write(f"{name}={'********' if value and name in secrets else value}")
 
