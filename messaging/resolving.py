@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from feedback.events import Status, delivery_id
-from messaging.channels.base import Channel, Recipient
+from messaging.channels.base import OPTED_OUT, Channel, Recipient
 from messaging.jobs import Deliver, Target
 from messaging.payloads import Payload
 from subscriptions import selectors as subscribers
@@ -79,8 +79,13 @@ def _recipients(
         return [_recipient(job, target.receiver, "", "", channel.name)], ""
     addresses = [item for item in found.addresses if target.address_hash in (None, item.hash)]
     if not addresses:
-        return [], "retired" if found.retired else "no_address"
+        return [], _missing({reason for _, reason in found.retired})
     return [_recipient(job, target.receiver, item.address, item.hash, channel.name) for item in addresses], ""
+
+
+def _missing(retired: set[str]) -> str:
+    """Why there is no address, by the reasons of those that are retired."""
+    return OPTED_OUT if OPTED_OUT in retired else "retired" if retired else "no_address"
 
 
 def _recipient(job: Deliver, receiver: str, address: str, hashed: str, channel: str) -> Recipient:

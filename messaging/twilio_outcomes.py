@@ -6,26 +6,27 @@ from twilio.base.exceptions import TwilioException
 from twilio.rest.api.v2010.account.message import MessageInstance
 
 from feedback.events import Status
-from messaging.channels.base import Outcome, Recipient
+from messaging.channels.base import OPTED_OUT, Outcome, Recipient
 from messaging.gsm import encoded
 from messaging.twilio_api import ERRORS, PROVIDER, STATUSES, TryLater
 
-RETIRES = frozenset({"invalid_address", "not_mobile", "unknown_handset", "landline"})
-"""Reasons that call the number dead."""
+RETIRES = frozenset({"invalid_address", "not_mobile", "unknown_handset", "landline", OPTED_OUT})
+"""Reasons that call the number dead, or its owner's wish to be left alone."""
 _number = re.compile(r"\+?\d{6,}")
 
 
-def taken(recipient: Recipient, made: MessageInstance, text: str) -> Outcome:
+def taken(recipient: Recipient, made: MessageInstance, text: str, found: bool = False) -> Outcome:
+    """found: the answer to the request did not come, a look-up showed the message."""
     status = STATUSES.get(str(made.status), Status.SENT)
     reason = ERRORS.get(made.error_code or 0, (status, "undeliverable"))[1] if status is Status.FAILED else ""
-    counted = encoded(text)
+    counted, source = encoded(text), {"looked_up": True} if found else {"http_status": 201}
     return Outcome(
         delivery=recipient.delivery,
         status=status,
         reason=reason,
         provider=PROVIDER,
         provider_id=str(made.sid),
-        detail={"http_status": 201, "status": made.status, "encoding": counted.encoding, "segments": counted.segments},
+        detail={**source, "status": made.status, "encoding": counted.encoding, "segments": counted.segments},
     )
 
 

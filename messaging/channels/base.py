@@ -15,6 +15,9 @@ from rest_framework import serializers
 from feedback.events import DeliveryEvent, Status
 from sprayer_project.errors import SprayerError
 
+OPTED_OUT = "opted_out"
+"""The reason of an outcome, and then of its retired address, where the person does not want to be written to."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
@@ -67,7 +70,10 @@ class Outcome:
     unknown: bool = False
     """With deferred: the request left and no answer came: the provider may have carried it out."""
     retire: bool = False
-    """The provider calls the address dead: never use it again (test outcomes never retire)."""
+    """The provider calls the address dead, or its owner opted out: do not use it again until it is registered anew.
+
+    Test outcomes never retire.
+    """
     detail: Mapping[str, Any] = field(default_factory=dict)
     """The provider's answer, bounded and without addresses: {"http_status": 400, "code": 21211, "message": "..."}"""
     keeper: str = ""

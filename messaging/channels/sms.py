@@ -22,6 +22,7 @@ from messaging.callback_urls import callback_url, reference_of
 from messaging.channels.base import Callback, Channel, DeliveryError, Outcome, Outgoing, Recipient
 from messaging.sandbox.twilio import sandbox_credentials
 from messaging.twilio_api import ERRORS, OVERRIDES, PROVIDER, STATUSES, TryLater, TwilioHttp, verified_form
+from messaging.twilio_lookup import LookUp
 from messaging.twilio_outcomes import RETIRES, busy, refused, taken, words_of
 from sprayer_project.serializers import StrictCharField, StrictSerializer
 
@@ -41,7 +42,8 @@ class Config(forms.Form):
     )
     messaging_service_sid = forms.RegexField(r"^MG[0-9a-f]{32}$", required=False, label="Messaging service SID")
     retry_unknown = forms.BooleanField(
-        required=False, help_text="Repeat a message of which nobody knows whether it was sent: it may arrive twice."
+        required=False,
+        help_text="Repeat a message that was not answered and that Twilio does not list: it may arrive twice.",
     )
 
     def clean(self) -> dict[str, Any]:
@@ -66,6 +68,9 @@ class Sms(Channel):
     Config = Config
     Content = Content
     _http: TwilioHttp | None = None
+
+    def __init__(self) -> None:
+        self._look_up = LookUp()
 
     def clean_address(self, value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(r"\+[0-9 ().-]{6,30}", value):
@@ -130,10 +135,15 @@ class Sms(Channel):
     async def _attempt(
         self, client: Client, config: Mapping[str, Any], message: Outgoing, recipient: Recipient, text: str
     ) -> Outcome:
-        left = (message.expires_at - datetime.now(UTC)).total_seconds()
+        to, now = recipient.address, datetime.now(UTC)
+        # A repeat may follow an unknown outcome. In later rounds the message of an earlier one would look the same.
+        repeat = config.get("retry_unknown") and recipient.attempt > 1 and recipient.round == 1
+        if repeat and (found := await self._look_up.find(client, to, text, message.created_at)):
+            return taken(recipient, found, text, found=True)
+        left = (message.expires_at - now).total_seconds()
         try:
             made = await client.messages.create_async(
-                recipient.address,
+                to,
                 body=text,
                 from_=message.overrides.get("sender") or config.get("sender") or unset,
                 messaging_service_sid=config.get("messaging_service_sid") or unset,
@@ -141,9 +151,11 @@ class Sms(Channel):
                 validity_period=max(1, min(MAX_VALIDITY, int(left))),
             )
         except TryLater as error:
-            return busy(recipient, error)
+            found = await self._look_up.find_soon(client, to, text, now) if error.unknown else None
+            return taken(recipient, found, text, found=True) if found else busy(recipient, error)
         except TwilioException as error:
             return refused(recipient, error)
+        self._look_up.note(made.sid)
         return taken(recipient, made, text)
 
     def parse_events(self, callback: Callback, config: Mapping[str, Any]) -> list[DeliveryEvent]:
