@@ -21,7 +21,7 @@ from typing import Any
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from messaging.sandbox.base import Gateway as Base
-from messaging.sandbox.base import Surroundings
+from messaging.sandbox.base import Magic, Surroundings
 
 _MAX_MAIL = 4 * 1024 * 1024
 _KEPT_TEXT = 64 * 1024
@@ -35,6 +35,14 @@ _AFTER_DATA = {"spam": "554 5.7.1 This looks like spam"}
 
 class Gateway(Base):
     """Arrivals: {"from", "to", "subject", "text", "html", "headers"}; port is where it listens."""
+
+    magic = (
+        *(Magic(f"{word}@...", answer) for word, answer in _AT_RCPT.items()),
+        *(Magic(f"{word}@...", f"{answer}, after the text") for word, answer in _AFTER_DATA.items()),
+        Magic("slow@...", "250 after the text and `slow` seconds"),
+        Magic("drop@...", "none: the connection is cut after the text, nothing is kept"),
+    )
+    magic_place = "mailbox"
 
     def __init__(self, channel: str, surroundings: Surroundings):
         super().__init__(channel, surroundings)
