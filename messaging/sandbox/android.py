@@ -113,7 +113,7 @@ FATES = {
 ONCE = {"unavailable-once": _UNAVAILABLE, "expired-once": _EXPIRED}
 SPECIAL = {
     "gateway": "502 with a page of HTML, as from a front end",
-    "slow": "200 after `slow` seconds",
+    "slow": "200 after 30 seconds (`slow`)",
     "reset": "none: the connection is cut once the request has been read",
 }
 _magic = re.compile(rf"sandbox-({'|'.join(sorted((*FATES, *ONCE, *SPECIAL), key=len, reverse=True))})(-.*)?")

@@ -39,7 +39,7 @@ class Gateway(Base):
     magic = (
         *(Magic(f"{word}@...", answer) for word, answer in _AT_RCPT.items()),
         *(Magic(f"{word}@...", f"{answer}, after the text") for word, answer in _AFTER_DATA.items()),
-        Magic("slow@...", "250 after the text and `slow` seconds"),
+        Magic("slow@...", "250 after the text and 30 seconds (`slow`)"),
         Magic("drop@...", "none: the connection is cut after the text, nothing is kept"),
     )
     magic_place = "mailbox"

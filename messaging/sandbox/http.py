@@ -26,7 +26,7 @@ class Gateway(Base):
         Magic("/retry-after/<seconds>", "429 with Retry-After"),
         Magic("/flaky/<n>/<name>", "503 to the first n tries of each delivery, then 204"),
         Magic("/redirect", "302 to /http/redirected"),
-        Magic("/slow", "204 after `slow` seconds"),
+        Magic("/slow", "204 after 30 seconds (`slow`)"),
         Magic("/reset", "none: the connection is cut once the request has been read"),
         Magic("/count", "204, counted and not kept"),
     )

@@ -42,7 +42,7 @@ class Gateway(Base):
 
     magic = (
         *(Magic(token, f"{STATUSES[reason]} {reason}") for token, reason in REASON_TOKENS.items()),
-        Magic(SLOW, "200 after `slow` seconds"),
+        Magic(SLOW, "200 after 30 seconds (`slow`)"),
         Magic(RESET, "none: the connection is cut"),
         Magic(UNAVAILABLE_ONCE, "503 ServiceUnavailable to the first request of each delivery, then 200"),
         Magic(EXPIRED_ONCE, "403 ExpiredProviderToken to the first provider token that asks, then 200"),

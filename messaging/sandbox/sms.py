@@ -83,7 +83,7 @@ FATES: Mapping[str, Fate] = {
     "+15005550107": Fate(callbacks=(("sent", None), ("undelivered", 30008))),
     "+15005550108": Fate(callbacks=(("failed", 30001),)),
     "+15005550109": Fate(callbacks=(("failed", 21610),)),
-    "+15005550110": Fate("accepted after `slow` seconds, then sent, then delivered", slow=True),
+    "+15005550110": Fate("accepted after 30 seconds (`slow`), then sent, then delivered", slow=True),
     "+15005550111": Fate("429, code 20429, Retry-After: 2", code=20429),
     "+15005550112": Fate("503", status=503),
     "+15005550113": Fate("503 the first time, then like any other", status=503, once=True),

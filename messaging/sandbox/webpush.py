@@ -56,7 +56,7 @@ class Gateway(Base):
         Magic("<status>", "that status, 400 to 599: 403 for another sender's subscription, 404, 410, 413, 500 ..."),
         Magic("429", "429 with Retry-After: 2"),
         Magic("<status>-once", "that status to the first request, then 201"),
-        Magic("slow", "201 after `slow` seconds"),
+        Magic("slow", "201 after 30 seconds (`slow`)"),
         Magic("reset", "none: the connection is cut once the request has been read"),
     )
     magic_place = "last part of the endpoint, /webpush/..."
