@@ -55,11 +55,13 @@ class LookUp:
         try:
             async with asyncio.timeout(LIMIT):
                 newest = await client.messages.list_async(to=to, limit=_NEWEST)
-        except (TryLater, TwilioException, TimeoutError) as error:
+        except (TryLater, TwilioException, ValueError, TimeoutError) as error:
             log.warning("message not looked up", account=client.username, error=type(error).__name__)
             return None
         for made in newest:
-            if made.body == text and made.date_created >= since - _LEEWAY and made.sid not in self._known:
+            at = made.date_created
+            recent = isinstance(at, datetime) and at >= since - _LEEWAY
+            if recent and made.body == text and made.sid not in self._known:
                 self.note(made.sid)
                 return made
         return None

@@ -102,6 +102,8 @@ class Sms(Channel):
             raise DeliveryError(error.reason) from error
         except TwilioException as error:
             raise DeliveryError("credentials_refused", permanent=True, detail=words_of(error)) from error
+        except ValueError as error:
+            raise DeliveryError("bad_answer", detail="the answer is not Twilio's") from error
         if account.status != "active":
             raise DeliveryError("account_not_active", permanent=True, detail=f"The account is {account.status}.")
 

@@ -4,11 +4,15 @@ import json
 import logging
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from django.conf import settings as settings_of
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
@@ -22,6 +26,7 @@ from tenants import selectors
 from tenants.models import ChannelConfig
 from tests.conftest import TenantUnderTest
 from tests.environment import free_port
+from tests.live import LiveSystem
 from tests.messaging.test_channel_settings import SID, SMS, _as
 
 CONFIGURABLE = [name for name, found in registry().items() if found.Config.base_fields]
@@ -45,7 +50,7 @@ def account(name: str) -> str:
 def test_good_credentials_raise_no_doubt_and_nothing_is_sent(providers: Sandbox, name: str) -> None:
     assert doubt(channel(name), config(name)) is None
     arrived = providers.arrivals.newest(name, None, 10)
-    assert not [row for row in arrived if not row.get("validate_only")]
+    assert not [row for row in arrived if row["answer"] < 300 and not row["validate_only"]]
 
 
 REFUSALS = {
@@ -137,6 +142,34 @@ def test_the_command_saves_what_is_refused_only_to_turn_it_off(
     call_command("configure_channel", *wrong, "--off")
     found = selectors.channel_config("acme", "sms")
     assert found and not found.enabled
+
+
+def test_an_answer_that_is_not_twilios_leaves_a_doubt(sandbox: Sandbox, settings: Settings) -> None:
+    settings.PROVIDER_URLS = {**settings.PROVIDER_URLS, "twilio": f"{sandbox.url}/http/status/200"}
+    found = doubt(channel("sms"), config("sms"))
+    assert found and not found.refused
+
+
+@pytest.mark.services
+def test_others_are_served_while_a_provider_keeps_a_form_waiting(
+    acme: TenantUnderTest, live_system: LiveSystem
+) -> None:
+    client, csrf = _as(acme.owner), "a" * 32
+    cookies = {settings_of.SESSION_COOKIE_NAME: client.cookies[settings_of.SESSION_COOKIE_NAME].value}
+    with socket.create_server(("127.0.0.1", 0)) as provider, ThreadPoolExecutor(1) as aside:
+        url = f"http://127.0.0.1:{provider.getsockname()[1]}"
+        (web,) = live_system.start("web", env={"SPRAYER_TWILIO_URL": url})
+        form = {**SMS, "csrfmiddlewaretoken": csrf}
+        cookies[settings_of.CSRF_COOKIE_NAME] = csrf
+        headers = {"Origin": str(web.url), "Referer": f"{web.url}/"}
+        post = partial(httpx.post, data=form, cookies=cookies, headers=headers, timeout=30)
+        saving = aside.submit(post, f"{web.url}/t/acme/channels/sms")
+        asked, _ = provider.accept()
+        answers = [httpx.get(f"{web.url}{path}", cookies=cookies) for path in ("/healthz", "/t/acme/channels")]
+        assert ([answer.status_code for answer in answers], saving.done()) == ([200, 200], False)
+        provider.close()
+        asked.close()
+        assert "could not be asked" in saving.result().text
 
 
 @pytest.fixture
