@@ -33,7 +33,7 @@ class SandboxView(ApiView):
     @extend_schema(
         operation_id="sandbox_arrivals",
         summary="What arrived at a sandbox gateway, newest first",
-        description="With a test key. Each arrival has `id`, `at` and what that channel's gateway saw.",
+        description="With a test key. Each has `arrival`, its name, `at` and what that channel's gateway saw.",
         tags=["Sandbox"],
         parameters=[LIMIT],
         responses=Arrivals,

@@ -20,7 +20,7 @@ from tenants.models import Membership
 
 SHOWN = 50
 _SHORT = 120
-_APART = frozenset({"id", "at", "html"})
+_APART = frozenset({"arrival", "at", "html"})
 # A stranger's HTML: no script, nothing from outside, no form; its own styles may stay.
 _HTML_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 
@@ -67,7 +67,7 @@ def sandbox_live(request: HttpRequest, member: Membership, channel: str) -> Http
 def sandbox_html(request: HttpRequest, member: Membership, channel: str, arrival: str) -> HttpResponse:
     """The HTML of a mail, for a frame; it can do nothing there."""
     rows = arrived(member.tenant.slug, _known(channel), SHOWN)
-    found = next((row for row in rows if row["id"] == arrival and row.get("html")), None)
+    found = next((row for row in rows if row["arrival"] == arrival and row.get("html")), None)
     if found is None:
         raise Http404("Nothing with HTML in it arrived under this id, or too much came after it.")
     response = HttpResponse(str(found["html"]))
@@ -81,7 +81,7 @@ def _context(member: Membership, channel: str) -> dict[str, Any]:
         rows, running = arrived(tenant, channel, SHOWN), True
     except StoreUnavailable:
         rows, running = [], False
-    newest = rows[0]["id"] if rows else "nothing" if running else "away"
+    newest = rows[0]["arrival"] if rows else "nothing" if running else "away"
     return {
         "section": "sandbox",
         "channel": registry()[channel],
@@ -106,7 +106,7 @@ def _shown(row: Mapping[str, Any]) -> Arrival:
     plain = {name: value for name, value in said.items() if not isinstance(value, dict | list)}
     long = {name for name, value in plain.items() if len(str(value)) > _SHORT or "\n" in str(value)}
     return Arrival(
-        id=row["id"],
+        id=row["arrival"],
         at=datetime.fromisoformat(row["at"]),
         facts=[(name, value) for name, value in plain.items() if name not in long],
         texts=[(name, str(plain[name])) for name in plain if name in long],

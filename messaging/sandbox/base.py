@@ -61,5 +61,5 @@ class Gateway:
         return tenant
 
     def arrived(self, owner: str, content: dict[str, Any]) -> None:
-        """Keep what came; content is JSON-able."""
+        """Keep what came; content is JSON-able. The store adds arrival, a name of its own, and at."""
         self.arrivals.add(self.channel, owner, content)

@@ -21,7 +21,7 @@ class Arrivals:
         key = (channel, owner)
         arrivals = self._kept.setdefault(key, deque())
         self._kept.move_to_end(key)
-        arrivals.appendleft({"id": os.urandom(8).hex(), "at": datetime.now(UTC).isoformat(), **content})
+        arrivals.appendleft({"arrival": os.urandom(8).hex(), "at": datetime.now(UTC).isoformat(), **content})
         self._count += 1
         if len(arrivals) > PER_OWNER:
             arrivals.pop()

@@ -22,7 +22,7 @@ def put(sandbox: Sandbox, tenant: str = "acme", **changes: Any) -> str:
     """A mail that arrived; its id."""
     owner = sandbox.gateways["email"].owner(tenant)
     sandbox.arrivals.add("email", owner, {**MAIL, **changes})
-    return str(sandbox.arrivals.newest("email", owner, 1)[0]["id"])
+    return str(sandbox.arrivals.newest("email", owner, 1)[0]["arrival"])
 
 
 def opened(tenant: TenantUnderTest, path: str) -> HttpResponse:
