@@ -33,7 +33,13 @@ CONFIGURABLE = [name for name, found in registry().items() if found.Config.base_
 
 
 def config(name: str, **changes: Any) -> dict[str, Any]:
-    return {**registry()[name].sandbox_config("acme"), **changes}
+    """What the gateway takes, with these changes; of mail, the server that asks for a login."""
+    return {**registry()[name].sandbox_config("acme"), **(smtp() if name == "email" else {}), **changes}
+
+
+def smtp() -> dict[str, Any]:
+    server = {"provider": "smtp", "security": "none", "host": "127.0.0.1", "port": settings_of.SANDBOX_SMTP_PORT}
+    return server | {"username": "acme", "password": "sandbox", "from_email": "acme@sandbox.example.com"}
 
 
 def stranger() -> str:
