@@ -20,7 +20,8 @@ setup:
 
 test: setup lint pytest
 
-# ARGS narrows it: make pytest ARGS="tests/tenants -k revoked"
+# All tests side by side, each process with servers of its own; ARGS narrows it: make pytest ARGS="tests/tenants -k revoked"
+ARGS = --numprocesses auto --maxprocesses 4 --dist worksteal
 pytest: setup
 	@unset DJANGO_SETTINGS_MODULE; exec $(PYTHON) -m pytest $(ARGS)
 

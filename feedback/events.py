@@ -92,7 +92,8 @@ class DeliveryEvent:
     keeper: str = ""
     """With waiting: "<shard>/<incarnation>" of the memory that holds it, so that it is found when that is lost."""
     fact: str = ""
-    """A time of its own that is no status: opened, clicked, complained. The status is what it implies (delivered)."""
+    """A time of its own that is no status: opened, clicked, complained, unsubscribed, delayed. The status is what it
+    implies (delivered, sent)."""
 
     def to_json(self) -> dict[str, Any]:
         body = {name: value for name in _NAMES if (value := getattr(self, name)) not in (None, "", {}, False)}

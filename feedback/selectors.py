@@ -46,7 +46,7 @@ class DeliveryRow:
     expires_at: datetime | None
     dead: bool
     times: Mapping[str, datetime]
-    """Status, or opened, clicked, complained -> when first."""
+    """Status, or a fact such as opened, clicked, complained -> when first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

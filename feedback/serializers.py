@@ -30,7 +30,8 @@ class DeliverySerializer(serializers.Serializer[Any]):
     expires_at = serializers.DateTimeField(allow_null=True)
     dead = serializers.BooleanField(help_text="Listed among the dead letters.")
     times = serializers.DictField(
-        child=serializers.DateTimeField(), help_text="A status, or opened, clicked, complained, and when it was first."
+        child=serializers.DateTimeField(),
+        help_text="A status or a fact (opened, clicked, complained ...), and when it was first.",
     )
 
 
@@ -40,7 +41,7 @@ class TimelineSerializer(serializers.Serializer[Any]):
     event_id = serializers.CharField()
     at = serializers.DateTimeField()
     status = serializers.ChoiceField(choices=STATUSES)
-    fact = serializers.CharField(allow_null=True, help_text="opened, clicked or complained.")
+    fact = serializers.CharField(allow_null=True, help_text="opened, clicked, complained, unsubscribed or delayed.")
     round = serializers.IntegerField()
     attempt = serializers.IntegerField(
         allow_null=True, help_text="The try whose outcome this is; null for other events."

@@ -1,5 +1,6 @@
 """Where providers call back: verified by the provider's own signature, then reported as feedback."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -12,7 +13,7 @@ from feedback import services as feedback
 from feedback.events import DeliveryEvent, Status
 from messaging.callback_urls import mode_of
 from messaging.channels import registry
-from messaging.channels.base import Callback, Channel
+from messaging.channels.base import OPTED_OUT, Callback, Channel
 from sprayer_project.errors import STORE_ERRORS, NotFound, SprayerError, StoreUnavailable, TooLarge, problem_response
 from subscriptions import services as subscriptions
 from tenants import selectors as tenants
@@ -21,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 MAX_BODY = 1024 * 1024
 """bytes; SendGrid sends batches of up to 768 KB"""
+_REASONS = {"unsubscribed": OPTED_OUT}
+"""A fact -> why its address is retired, where that has another name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +38,14 @@ class Source:
 @csrf_exempt
 def callback(request: HttpRequest, tenant: str, channel: str, provider: str) -> HttpResponse:
     """200 also when nothing is known of the delivery: the provider must not repeat for ever; 503 so that it does."""
-    if request.method != "POST":
+    if request.method not in ("POST", "HEAD"):
         answer = problem_response(405, "method_not_allowed", "Providers call back with POST.")
         answer["Allow"] = "POST"
         return answer
     try:
-        _report(_source(tenant, channel, provider), _callback(request, tenant, provider))
+        source = _source(tenant, channel, provider)
+        if request.method == "POST":  # with HEAD some providers ask first whether anybody is here
+            _report(source, _callback(request, tenant, provider))
     except SprayerError as error:
         return _refusal(error, tenant, channel)
     except STORE_ERRORS:
@@ -79,8 +84,13 @@ def _report(source: Source, callback: Callback) -> None:
             raise NotFound("not_found", "The channel is not configured: nothing can verify this callback.")
         config = found.values
     events = source.channel.parse_events(callback, config)
+    tell(source.channel, events)
+
+
+def tell(channel: Channel, events: Sequence[DeliveryEvent]) -> None:
+    """Retire the addresses that verified events give up, then report the events. Raises the stores' errors."""
     for event in events:
-        _retire(source.channel, event)
+        _retire(channel, event)
     if events:
         feedback.report(events)
 
@@ -88,8 +98,10 @@ def _report(source: Source, callback: Callback) -> None:
 def _retire(channel: Channel, event: DeliveryEvent) -> None:
     """Test outcomes never retire an address."""
     over = event.status in (Status.FAILED, Status.BOUNCED)
-    if over and event.mode == "live" and event.address_hash and event.reason in channel.retires:
-        subscriptions.retire_address(event.tenant, event.channel, event.address_hash, event.reason, event.at)
+    word = event.reason if over else event.fact
+    if word in channel.retires and event.mode == "live" and event.address_hash:
+        reason = _REASONS.get(word, word)
+        subscriptions.retire_address(event.tenant, event.channel, event.address_hash, reason, event.at)
 
 
 def _refusal(error: SprayerError, tenant: str, channel: str) -> HttpResponse:

@@ -79,12 +79,16 @@ def _show(
     request: HttpRequest, member: Membership, found: Channel, form: ConfigForm | None, doubt: Doubt | None = None
 ) -> HttpResponse:
     tenant = member.tenant.slug
+    stored = tenants.channel_config(tenant, found.name)
+    provider = channel_forms.provider_of(found, stored.values if stored else {})
     context: dict[str, Any] = {
         "section": "channels",
         "state": channel_forms.state(tenant, found),
         "form": form,
         "doubt": doubt,
-        "callbacks": [(provider, callback_address(tenant, found, provider)) for provider in found.providers],
+        "callbacks": [
+            (name, callback_address(tenant, found, name)) for name in found.providers if provider in ("", name)
+        ],
     }
     return console.show(request, member, "messaging/channel.html", context)
 

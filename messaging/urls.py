@@ -1,6 +1,6 @@
 from django.urls import path
 
-from messaging import api, callbacks, sandbox_api
+from messaging import api, callbacks, sandbox_api, unsubscribe_views
 from messaging.console_urls import console_urls
 from messaging.realtime.urls import api_urls as realtime_urls
 
@@ -13,6 +13,7 @@ api_urls = [
     path("deliveries/<str:delivery>/retry", api.RetryView.as_view()),
     path("sandbox/<str:channel>", sandbox_api.SandboxView.as_view()),
     *callbacks.callback_urls,
+    path("unsubscribe/<str:tenant>", unsubscribe_views.unsubscribe),
     *realtime_urls,
 ]
 

@@ -77,6 +77,7 @@ PROVIDER_URLS = {
         "SPRAYER_APNS_DEVELOPMENT_URL", "https://api.sandbox.push.apple.com", ("http", "https")
     ),
     "fcm": env.url("SPRAYER_FCM_URL", "https://fcm.googleapis.com", ("http", "https")),
+    "mailgun": env.url("SPRAYER_MAILGUN_URL", "https://api.mailgun.net", ("http", "https")),
     "google_oauth": env.url("SPRAYER_GOOGLE_OAUTH_URL", "https://oauth2.googleapis.com", ("http", "https")),
 }
 WEBHOOK_ALLOW_PRIVATE = env.items("SPRAYER_WEBHOOK_ALLOW_PRIVATE")

@@ -16,6 +16,10 @@ class AddressKind(Protocol):
     def needs_address(self) -> bool:
         """False where the receiver's name is enough: the receiver is reached without any address."""
 
+    @property
+    def lasting(self) -> frozenset[str]:
+        """Reasons for which a retired address stays retired when it is named again."""
+
     def clean_address(self, value: Any) -> str:
         """The canonical text of an address. Raises ValueError with a sentence that says what to change."""
 

@@ -15,6 +15,7 @@ from pymongo.errors import BulkWriteError
 
 from sprayer_project.errors import Conflict, Invalid, NotFound, SprayerError
 from subscriptions import documents, record, syncing
+from subscriptions.addresses import kind_of
 from subscriptions.inputs import (
     AddressInput,
     CleanAddress,
@@ -73,6 +74,7 @@ def put_receiver(
 ) -> ReceiverRow:
     """Make a receiver be exactly this. An address that was retired becomes active again when it is named here.
 
+    One that is retired for a lasting reason of its channel does not, until it is taken out and put again.
     Raises Invalid with pointers.
     """
     (result,) = put_receivers(tenant, [ReceiverInput(name, addresses, attributes or {}, locale, timezone)])
@@ -238,7 +240,10 @@ def _merged(row: ReceiverRow | None, addresses: Sequence[CleanAddress]) -> list[
         old = known.get(address.hash)
         values = {"channel": address.channel, "address": address.address, "hash": address.hash, "status": "active"}
         active_at = old.active_at if old and old.status == "active" else now
-        merged.append(values | {"created_at": old.created_at if old else now, "active_at": active_at})
+        if old and old.reason in kind_of(old.channel).lasting:
+            merged.append(_address_values(old))
+        else:
+            merged.append(values | {"created_at": old.created_at if old else now, "active_at": active_at})
     return merged
 
 

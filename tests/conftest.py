@@ -5,10 +5,11 @@ from tests import environment
 
 # isort: split
 import logging
+import os
 import pkgutil
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from tenants.rights import SCOPES
 from tenants.services import add_member, create_api_key, create_tenant
 from tests.live import LiveSystem
 
+FIGURES = "figures"
+
 
 @dataclass(frozen=True, slots=True)
 class TenantUnderTest:
@@ -49,6 +52,11 @@ def pytest_report_header() -> str:
     return f"logs and data of this run: {environment.FOLDER}"
 
 
+def pytest_xdist_setupnodes() -> None:
+    """A worker takes over an environment that names no settings yet, as this process did."""
+    del os.environ["DJANGO_SETTINGS_MODULE"]
+
+
 def pytest_sessionstart() -> None:
     """A terminated run ends its servers, too."""
     signal.signal(signal.SIGTERM, lambda number, frame: pytest.exit("SIGTERM", 143))
@@ -56,8 +64,30 @@ def pytest_sessionstart() -> None:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """A failed run's logs stay."""
-    if exitstatus == pytest.ExitCode.OK:
+    if exitstatus == pytest.ExitCode.OK and not environment.WORKER:
         shutil.rmtree(environment.FOLDER, ignore_errors=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests measured, whichever process ran them."""
+    reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
+    lines = [
+        f"{report.head_line}: {text}"
+        for report in reports
+        if report.when == "call"
+        for name, text in report.user_properties
+        if name == FIGURES
+    ]
+    if lines:
+        terminalreporter.section("figures")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """tell(text): show a figure at the end of the run."""
+    return lambda text: request.node.user_properties.append((FIGURES, text))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The environment of a test run: servers, ports and a folder of its own, whatever the developer's environment says.
 
-Import it before anything that reads Django's settings.
+Import it before anything that reads Django's settings. Where pytest-xdist divides a run, each of its workers has
+servers, ports and a folder (inside the run's) of its own.
 """
 
 import os
@@ -19,6 +20,9 @@ from deploy.local.stack import Stack
 ROOT = Path(__file__).resolve().parent.parent
 STACK_PORTS = 10
 WEB_OFFSET, SANDBOX_OFFSET, SMTP_OFFSET = 7, 8, 9
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+"""gw0, gw1 ...; empty in the process that divides the run, or does all of it."""
+_RUN_FOLDER = "TEST_RUN_FOLDER"
 
 
 def free_port() -> int:
@@ -28,8 +32,13 @@ def free_port() -> int:
 
 
 def free_base() -> int:
-    """The first of ten free ports, below those that the system gives to outgoing connections."""
-    candidates = range(20_000, 32_000, STACK_PORTS)
+    """The first of ten free ports, below those that the system gives to outgoing connections.
+
+    Each worker of a run draws from ports of its own.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first = 20_000 + STACK_PORTS * int(WORKER.removeprefix("gw") or 0)
+    candidates = range(first, 32_000, STACK_PORTS * workers)
     for base in random.sample(candidates, len(candidates)):
         if all(_free(port) for port in range(base, base + STACK_PORTS)):
             return base
@@ -51,12 +60,22 @@ def _in_memory() -> str | None:
     return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > 4 * 2**30 else None
 
 
+def _folder() -> Path:
+    if WORKER:
+        folder = Path(os.environ[_RUN_FOLDER]) / WORKER
+        folder.mkdir()
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="sprayer-test-", dir=_in_memory()))
+        os.environ[_RUN_FOLDER] = str(folder)
+    return folder
+
+
 def _take_over() -> Stack:
     if settings.configured:
         raise RuntimeError("Django's settings were read too early: unset DJANGO_SETTINGS_MODULE")
     for name in [name for name in os.environ if name.startswith("SPRAYER_")]:
         del os.environ[name]
-    folder, base = Path(tempfile.mkdtemp(prefix="sprayer-test-", dir=_in_memory())), free_base()
+    folder, base = _folder(), free_base()
     (folder / "static").mkdir()  # WhiteNoise warns of a missing one
     stack = Stack(folder / "stack", base, shards=2)
     sandbox = f"{HOST}:{base + SANDBOX_OFFSET}"
@@ -74,6 +93,7 @@ def _take_over() -> Stack:
         SPRAYER_APNS_DEVELOPMENT_URL=f"http://{sandbox}/ios",
         SPRAYER_FCM_URL=f"http://{sandbox}/android",
         SPRAYER_GOOGLE_OAUTH_URL=f"http://{sandbox}/android",
+        SPRAYER_MAILGUN_URL=f"http://{sandbox}/email",
         SPRAYER_WEBHOOK_ALLOW_PRIVATE=f"{sandbox},{HOST}:{base + SMTP_OFFSET}",
     )
     return stack

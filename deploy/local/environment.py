@@ -17,6 +17,7 @@ PROVIDERS = {
     "SPRAYER_APNS_DEVELOPMENT_URL": "ios",
     "SPRAYER_FCM_URL": "android",
     "SPRAYER_GOOGLE_OAUTH_URL": "android",
+    "SPRAYER_MAILGUN_URL": "email",
 }
 """Operator settings that name a provider's API: which gateway of the sandbox takes its place."""
 

@@ -160,7 +160,9 @@ class Channel(ABC):
     providers: ClassVar[tuple[str, ...]] = ()
     """The names that its callback path accepts; empty where nobody calls back."""
     retires: ClassVar[frozenset[str]] = frozenset()
-    """Reasons of failed and bounced events of callbacks that call the address dead."""
+    """Reasons of failed and bounced events of callbacks, and facts, after which the address must not be used."""
+    lasting: ClassVar[frozenset[str]] = frozenset()
+    """Those among the reasons of a retired address that stay when the address is named again: a person's own word."""
 
     @abstractmethod
     def clean_address(self, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""E-mail over SMTP or any django-anymail provider: one mail a recipient, so that nobody sees another's address."""
+"""E-mail over SMTP or any django-anymail provider: whoever shares a call, nobody sees another's address."""
 
 import asyncio
 import re
@@ -6,93 +6,48 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from email.utils import parseaddr
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-from django import forms
 from django.conf import settings
-from django.core.exceptions import ValidationError
-from rest_framework import serializers
 
-from feedback.events import Status
-from messaging import mail
-from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient
+from feedback.events import DeliveryEvent, Status
+from messaging import mail, mail_connections, mail_sending, mail_tracking
+from messaging.channels.base import OPTED_OUT, Callback, Channel, DeliveryError, Outcome, Outgoing, Recipient
+from messaging.esps import ESPS
+from messaging.mail_attachments import attachments_of
+from messaging.mail_forms import EmailConfig, EmailContent
+from messaging.sandbox.mailgun import sandbox_credentials
 
 T = TypeVar("T")
 _LANES, _PER_LANE = 8, 10
 _threads = ThreadPoolExecutor(32, thread_name_prefix="mail")
-_header = re.compile(
-    r"(?:List-[A-Za-z-]+|X-[A-Za-z0-9-]+|In-Reply-To|References|Auto-Submitted|Precedence|Feedback-ID)"
-)
-
-_secret = partial(forms.CharField, required=False, max_length=1000, widget=forms.PasswordInput)
 
 
-class EmailConfig(forms.Form):
-    """Who carries the tenant's mail; each provider needs some of the fields."""
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the lanes of one call share."""
 
-    provider = forms.ChoiceField(choices=[("smtp", "SMTP"), *((name, name.capitalize()) for name in mail.ESPS)])
-    from_email = forms.CharField(
-        max_length=320, label="From", help_text='alerts@example.com or "Acme" <alerts@example.com>'
-    )
-    host = forms.CharField(required=False, max_length=253, help_text="For SMTP.")
-    port = forms.IntegerField(required=False, min_value=1, max_value=65535, help_text="For SMTP: 587 if left empty.")
-    security = forms.ChoiceField(required=False, choices=[("starttls", "STARTTLS"), ("tls", "TLS"), ("none", "none")])
-    username = forms.CharField(required=False, max_length=320)
-    password = _secret(strip=False, help_text="For SMTP, where the server asks for a login.")
-    api_key = _secret(label="API key", help_text="For every provider but SMTP.")
-    api_secret = _secret(label="API secret", help_text="For the providers that give one beside the key.")
-    sender_domain = forms.CharField(required=False, max_length=253, help_text="Where it differs from the sender's.")
-    retry_unknown = forms.BooleanField(required=False, help_text="Repeat a mail of which nobody knows whether it left.")
-
-    def clean_from_email(self) -> str:
-        value: str = self.cleaned_data["from_email"]
-        try:
-            mail.mailbox(parseaddr(value)[1])
-        except ValueError as error:
-            raise ValidationError(str(error)) from error
-        return value
-
-    def clean_port(self) -> int:
-        return self.cleaned_data["port"] or 587
-
-    def clean_security(self) -> str:
-        return self.cleaned_data["security"] or "starttls"
-
-    def clean(self) -> dict[str, Any]:
-        provider = self.cleaned_data.get("provider")
-        needed = ["host"] if provider == "smtp" else [*mail.ESPS.get(provider or "", {}).values()]
-        for name in needed:
-            if name != "sender_domain" and not self.cleaned_data.get(name):
-                self.add_error(name, f"{provider} needs it.")
-        return self.cleaned_data
-
-
-class EmailContent(serializers.Serializer[Any]):
-    """What a message says for e-mail alone; subject and text are otherwise the content's title and body."""
-
-    subject = serializers.CharField(required=False, max_length=998)
-    text = serializers.CharField(required=False, trim_whitespace=False)
-    html = serializers.CharField(required=False, trim_whitespace=False)
-    reply_to = serializers.EmailField(required=False)
-    headers = serializers.DictField(child=serializers.CharField(max_length=998), required=False)
-
-    def validate_headers(self, value: dict[str, str]) -> dict[str, str]:
-        for name, text in value.items():
-            if not _header.fullmatch(name) or not text.isprintable():
-                raise serializers.ValidationError(f"{name} is not a header that a message may set, or has line breaks.")
-        return value
+    config: Mapping[str, Any]
+    message: Outgoing
+    files: Sequence[mail.File]
+    gateway: str | None
+    todo: deque[list[Recipient]]
+    end: float
+    """Monotonic seconds after which no call starts: it could outlast the claim, and another would send again."""
+    done: asyncio.Queue[Outcome | None] = field(default_factory=asyncio.Queue)
 
 
 class Email(Channel):
     label = "E-mail"
-    settles_at = Status.SENT
+    settles_at = Status.DELIVERED
     address_kind = "mailbox"
     Config = EmailConfig
     Content = EmailContent
     repeat_unknown = False
+    providers = tuple(ESPS)
+    retires = frozenset({"invalid_address", "bounced", "complained", OPTED_OUT, "unsubscribed"})
+    lasting = frozenset({"complained", OPTED_OUT})
 
     def clean_address(self, value: Any) -> str:
         if not isinstance(value, str):
@@ -104,28 +59,35 @@ class Email(Channel):
         return f"{local[:1]}***@{domain}"
 
     def sandbox_config(self, tenant: str) -> Mapping[str, Any]:
-        where = {"host": urlsplit(settings.SANDBOX_URL).hostname, "port": settings.SANDBOX_SMTP_PORT}
-        login = {"username": tenant, "password": "sandbox", "from_email": f"{tenant}@sandbox.example.com"}
-        return {"provider": "smtp", "security": "none", **where, **login}
+        domain, api_key, signing_key = sandbox_credentials(tenant)
+        sender = {"from_email": f"{tenant}@{domain}", "sender_domain": domain}
+        return {"provider": "mailgun", "api_key": api_key, "webhook_secret": signing_key, **sender}
 
     def sandbox_address(self, name: str) -> str:
         return f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'anyone'}@example.com"
 
     async def check(self, config: Mapping[str, Any]) -> None:
         """Connect, STARTTLS or TLS, log in and leave; the providers behind anymail have no such call."""
-        await _in_thread(mail.try_out, config)
+        await _in_thread(mail_connections.try_out, config)
 
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
-        """Over up to eight connections, each used for many mails."""
-        todo, done = deque(recipients), asyncio.Queue[Outcome | None]()
-        count = min(_LANES, -(-len(recipients) // _PER_LANE))
-        lanes = [asyncio.create_task(self._lane(config, message, todo, done)) for _ in range(count)]
+        """As few calls as the provider allows, over up to eight connections."""
+        if not mail.has_words(message):
+            raise DeliveryError("no_text", permanent=True, detail="The message has neither text, html, body nor title.")
+        end = time.monotonic() + max(settings.CLAIM_LEASE - 2 * mail_connections.TIMEOUT, mail_connections.TIMEOUT / 5)
+        files = await attachments_of(message)
+        alike = not mail.headers_differ(config, message, recipients)
+        todo = deque(mail_sending.batches(config, recipients, alike, bool(files)))
+        gateway = f"{settings.SANDBOX_URL}/{self.name}" if message.mode == "test" else None
+        work = _Work(config, message, files, gateway, todo, end)
+        count = min(_LANES, -(-len(todo) // _PER_LANE))
+        lanes = [asyncio.create_task(_lane(work)) for _ in range(count)]
         missing = len(recipients)
         try:
             while count:
-                if outcome := await done.get():
+                if outcome := await work.done.get():
                     missing -= 1
                     yield outcome
                 else:
@@ -136,23 +98,33 @@ class Email(Channel):
         if missing:
             raise next(error for error in ended if error is not None)
 
-    async def _lane(
-        self, config: Mapping[str, Any], message: Outgoing, todo: deque[Recipient], done: asyncio.Queue[Outcome | None]
-    ) -> None:
-        connection = mail.connection(config, trusted=message.mode == "test")
-        # No mail may start that could outlast the claim on its delivery: another dispatcher would send it again.
-        end = time.monotonic() + max(settings.CLAIM_LEASE - 2 * mail.TIMEOUT, mail.TIMEOUT / 5)
-        try:
-            while todo:
-                if time.monotonic() > end:
-                    raise DeliveryError("provider_slow", detail="The provider is too slow for so many mails at once.")
-                await _in_thread(mail.open_connection, connection)
-                if todo:
-                    to = todo.popleft()
-                    done.put_nowait(await _in_thread(mail.deliver, connection, config, message, to))
-        finally:
-            await _in_thread(mail.close_connection, connection)
-            done.put_nowait(None)
+    def parse_events(self, callback: Callback, config: Mapping[str, Any]) -> list[DeliveryEvent]:
+        return mail_tracking.events(self.name, callback, config)
+
+
+async def _lane(work: _Work) -> None:
+    connection = mail_connections.connection(work.config, work.gateway)
+    try:
+        while work.todo:
+            if time.monotonic() > work.end:
+                raise DeliveryError("provider_slow", detail="The provider is too slow for so many mails at once.")
+            await _in_thread(mail_connections.open_connection, connection)
+            if work.todo:
+                for outcome in await _send(work, connection, work.todo.popleft()):
+                    work.done.put_nowait(outcome)
+    finally:
+        await _in_thread(mail_connections.close_connection, connection)
+        work.done.put_nowait(None)
+
+
+async def _send(work: _Work, connection: Any, recipients: list[Recipient]) -> Sequence[Outcome]:
+    """None yet, where the provider refuses these together: both halves are tried, down to the one that is wrong."""
+    try:
+        return await _in_thread(mail_sending.deliver, connection, work.config, work.message, recipients, work.files)
+    except mail_sending.RefusedTogether:
+        middle = len(recipients) // 2
+        work.todo.extend((recipients[:middle], recipients[middle:]))
+        return ()
 
 
 async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:

@@ -4,23 +4,23 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from urllib.parse import urlsplit
 
 import pytest
 from pytest_django import Settings
 
 from messaging.sandbox.server import Sandbox
-from tests.environment import free_port
 
 
 @pytest.fixture
 def sandbox(settings: Settings) -> Iterator[Sandbox]:
     """Its callbacks come after 10 ms; the settings lead to it."""
     running: Future[tuple[Sandbox, Callable[[], object]]] = Future()
-    smtp_port = free_port()
-    thread = threading.Thread(target=lambda: asyncio.run(_serve(running, smtp_port)), name="sandbox")
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(running)), name="sandbox")
     thread.start()
     sandbox, stop = running.result(10)
     sandbox.control.delay = 0.01
+    smtp_port = urlsplit(sandbox.gateways["email"].describe(sandbox.url)["smtp"]).port
     settings.SANDBOX_PORT, settings.SANDBOX_URL, settings.SANDBOX_SMTP_PORT = sandbox.port, sandbox.url, smtp_port
     settings.WEBHOOK_ALLOW_PRIVATE = [f"127.0.0.1:{sandbox.port}", f"127.0.0.1:{smtp_port}"]
     yield sandbox
@@ -33,13 +33,14 @@ def sandbox(settings: Settings) -> Iterator[Sandbox]:
 def providers(sandbox: Sandbox, settings: Settings) -> Sandbox:
     """Live messages, too, go to the sandbox."""
     places = {"twilio": "sms", "apns": "ios", "apns_development": "ios", "fcm": "android", "google_oauth": "android"}
+    places["mailgun"] = "email"
     own = {provider: f"{sandbox.url}/{channel}" for provider, channel in places.items()}
     settings.PROVIDER_URLS = {**settings.PROVIDER_URLS, **own}
     return sandbox
 
 
-async def _serve(running: "Future[tuple[Sandbox, Callable[[], object]]]", smtp_port: int) -> None:
-    sandbox, done, loop = Sandbox("127.0.0.1", 0, smtp_port), asyncio.Event(), asyncio.get_running_loop()
+async def _serve(running: "Future[tuple[Sandbox, Callable[[], object]]]") -> None:
+    sandbox, done, loop = Sandbox("127.0.0.1", 0, 0), asyncio.Event(), asyncio.get_running_loop()
     try:
         await sandbox.start()
     except BaseException as error:

@@ -222,9 +222,15 @@ def test_removing_forgets_the_credentials_and_says_who_did_it(acme: TenantUnderT
 
 @pytest.mark.parametrize("channel", [name for name, found in registry().items() if found.providers])
 def test_the_callback_address_is_there_to_copy(acme: TenantUnderTest, channel: str) -> None:
+    page, chosen = _text(_as(acme.owner), f"/t/acme/channels/{channel}"), registry()[channel].providers[-1]
+    addresses = {
+        provider: f"{settings.PUBLIC_URL}/api/v1/callbacks/acme/{channel}/{provider}"
+        for provider in registry()[channel].providers
+    }
+    assert all(address in page for address in addresses.values())
+    set_channel_config("acme", channel, {"provider": chosen}, by=acme.owner)
     page = _text(_as(acme.owner), f"/t/acme/channels/{channel}")
-    for provider in registry()[channel].providers:
-        assert f"{settings.PUBLIC_URL}/api/v1/callbacks/acme/{channel}/{provider}" in page
+    assert [provider for provider, address in addresses.items() if address in page] == [chosen]
 
 
 @pytest.mark.parametrize("role", ["viewer", "developer"])

@@ -30,12 +30,15 @@ class Load:
     """Sends in a thread of its own. What no answer came to is repeated with its Idempotency-Key.
 
     `accepted` grows meanwhile: Idempotency-Key -> message id. `repeats` counts requests that were not answered.
+    `allowed` may be set at any time: no more than so many are sent.
     """
 
     def __init__(self, submissions: Sequence[Submission], clients: int, limit: float) -> None:
         """limit: seconds after which it gives up."""
         self.accepted: dict[str, str] = {}
         self.repeats = 0
+        self.allowed = len(submissions)
+        self._sent = 0
         self._left = deque(submissions)
         self._clients, self._limit = clients, limit
         self._executor = ThreadPoolExecutor(1, "load")
@@ -72,6 +75,10 @@ class Load:
 
     async def _client(self, http: httpx.AsyncClient) -> None:
         while self._left:
+            if self._sent >= self.allowed:
+                await asyncio.sleep(_PAUSE)
+                continue
+            self._sent += 1
             submission = self._left.popleft()
             answer, repeats = await accepted(http, submission)
             self.accepted[submission.key] = str(answer.json()["id"])

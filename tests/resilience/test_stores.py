@@ -72,7 +72,7 @@ def away(frozen: Callable[[Server], Callable[[], None]]) -> Callable[[Server, st
 
 
 def test_messages_are_accepted_within_a_second_each_while_rabbitmq_is_down_for_half_a_minute(
-    live_system: LiveSystem, acme: TenantUnderTest, stack: Stack, capsys: pytest.CaptureFixture[str]
+    live_system: LiveSystem, acme: TenantUnderTest, stack: Stack, tell: Callable[[str], None]
 ) -> None:
     names = sink.prepare(acme.slug, "ok", RECEIVERS)
     live_system.start(*PROCESSES, env=QUICK)
@@ -90,10 +90,7 @@ def test_messages_are_accepted_within_a_second_each_while_rabbitmq_is_down_for_h
     ids = {answer.id for answer in accepted}
     wait_for(lambda: set(sink.arrived(acme.slug)) >= ids, 30, "the last message at the sink")
     took, slowest = time.monotonic() - up, max(answer.seconds for answer in answers)
-    with capsys.disabled():
-        print(
-            f"\nRabbitMQ down {lasted:.1f} s: slowest answer {slowest:.3f} s, all there {took:.1f} s after its return"
-        )
+    tell(f"down {lasted:.1f} s, slowest answer {slowest:.3f} s, all there {took:.1f} s after its return")
 
     # A busy machine stalls MongoDB for a second now and then, which is answered 503: that is another test's subject.
     assert {answer.status for answer in answers} <= {202, 503}
@@ -179,7 +176,7 @@ def test_without_a_redis_shard_messages_are_accepted_and_wait_until_it_is_back(
 
 
 def test_every_accepted_message_arrives_although_the_servers_are_killed_under_load(
-    live_system: LiveSystem, acme: TenantUnderTest, stack: Stack, capsys: pytest.CaptureFixture[str]
+    live_system: LiveSystem, acme: TenantUnderTest, stack: Stack, tell: Callable[[str], None]
 ) -> None:
     names = sink.prepare(acme.slug, "slow", RECEIVERS)
     live_system.start(*PROCESSES, env=QUICK)
@@ -197,8 +194,7 @@ def test_every_accepted_message_arrives_although_the_servers_are_killed_under_lo
     accepted = set(load.accepted.values())
     wait_for(lambda: accepted <= _at_the_sink(acme), 60, "the last message at the sink")
     arrived = sink.arrived(acme.slug)
-    with capsys.disabled():
-        print(f"\nservers killed: {load.repeats} repeats, {len(arrived) - len(set(arrived))} duplicates")
+    tell(f"{load.repeats} repeats, {len(arrived) - len(set(arrived))} duplicates")
 
     assert len(accepted) == len(submissions)
     assert set(arrived) == accepted

@@ -17,6 +17,7 @@ NOT_OF_TENANTS = {
     "/api/v1/docs",
     # Providers call it, with a signature instead of a key.
     "/api/v1/callbacks/{tenant}/{channel}/{provider}",
+    "/api/v1/unsubscribe/{tenant}",
 }
 
 

@@ -10,20 +10,22 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from django.conf import settings
 from pytest_django import Settings
 
 from feedback.events import Status
-from messaging import mail
+from messaging import mail_connections
 from messaging.channels import channel
 from messaging.channels.base import DeliveryError, Outcome, Outgoing, Recipient
-from messaging.channels.email import EmailConfig, EmailContent
+from messaging.esps import BASIC_AUTH, ESPS
+from messaging.mail_forms import EmailConfig, EmailContent
 from messaging.sandbox.server import Sandbox
 
 NOW = datetime.now(UTC)
 MESSAGE = Outgoing(
     tenant="acme",
     id="msg_1",
-    mode="test",
+    mode="live",
     content={"type": "order.shipped", "title": "Your order", "body": "It is on its way: señal"},
     overrides={},
     metadata={},
@@ -33,7 +35,13 @@ MESSAGE = Outgoing(
     created_at=NOW,
     expires_at=NOW,
 )
-Answer = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
+Answer = Callable[[web.Request, dict[str, Any]], Awaitable[web.Response]]
+
+
+def smtp() -> dict[str, Any]:
+    """The sandbox's mail server, as acme."""
+    login = {"username": "acme", "password": "sandbox", "from_email": "acme@sandbox.example.com"}
+    return {"provider": "smtp", "security": "none", "host": "127.0.0.1", "port": settings.SANDBOX_SMTP_PORT, **login}
 
 
 def recipient(address: str, number: int = 1) -> Recipient:
@@ -47,8 +55,7 @@ async def sent(
 ) -> dict[str, Outcome]:
     """Outcomes by address."""
     recipients = {f"dlv_{number}": recipient(address, number) for number, address in enumerate(addresses)}
-    email = channel("email")
-    outcomes = email.send(config or email.sandbox_config("acme"), message, list(recipients.values()))
+    outcomes = channel("email").send(config or smtp(), message, list(recipients.values()))
     return {recipients[outcome.delivery].address: outcome async for outcome in outcomes}
 
 
@@ -117,7 +124,7 @@ async def test_a_refused_recipient_does_not_spoil_the_others(
 async def test_no_answer_in_time_after_the_mail_went_out_is_unknown(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mail, "TIMEOUT", 0.3)
+    monkeypatch.setattr(mail_connections, "TIMEOUT", 0.3)
     outcomes = await sent(["slow@example.com", "quick@example.com"])
     assert outcomes["slow@example.com"].unknown and outcomes["slow@example.com"].status == Status.DEFERRED
     assert outcomes["quick@example.com"].status == Status.SENT
@@ -126,34 +133,35 @@ async def test_no_answer_in_time_after_the_mail_went_out_is_unknown(
 async def test_a_server_too_slow_for_the_claims_gets_the_rest_later(
     sandbox: Sandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mail, "TIMEOUT", 5)
+    monkeypatch.setattr(mail_connections, "TIMEOUT", 5)
     settings.CLAIM_LEASE, sandbox.control.slow = 0.1, 1.1
     outcomes = []
     addresses = [recipient(address, number) for number, address in enumerate(["slow@example.com", "b@example.com"])]
     with pytest.raises(DeliveryError) as late:
         email = channel("email")
-        async for outcome in email.send(email.sandbox_config("acme"), MESSAGE, addresses):
+        async for outcome in email.send(smtp(), MESSAGE, addresses):
             outcomes.append(outcome)
     assert [outcome.status for outcome in outcomes] == [Status.SENT]
     assert (late.value.reason, late.value.permanent, late.value.unknown) == ("provider_slow", False, False)
 
 
 async def test_a_refused_login_is_the_tenants_and_permanent(sandbox: Sandbox) -> None:
-    config = {**channel("email").sandbox_config("acme"), "password": "wrong"}
+    config = {**smtp(), "password": "wrong"}
     with pytest.raises(DeliveryError) as refused:
         await sent(["alice@example.com"], config=config)
     assert (refused.value.reason, refused.value.permanent) == ("credentials_refused", True)
 
 
-async def test_a_server_that_is_away_is_tried_again(sandbox: Sandbox, unused_tcp_port: int) -> None:
-    config = {**channel("email").sandbox_config("acme"), "port": unused_tcp_port}
+async def test_a_server_that_is_away_is_tried_again(sandbox: Sandbox, settings: Settings, unused_tcp_port: int) -> None:
+    settings.WEBHOOK_ALLOW_PRIVATE.append(f"127.0.0.1:{unused_tcp_port}")
+    config = {**smtp(), "port": unused_tcp_port}
     with pytest.raises(DeliveryError) as away:
         await sent(["alice@example.com"], config=config)
     assert (away.value.reason, away.value.permanent, away.value.unknown) == ("connection_failed", False, False)
 
 
 async def test_a_server_without_encryption_gets_no_mail_where_encryption_is_wanted(sandbox: Sandbox) -> None:
-    config = {**channel("email").sandbox_config("acme"), "security": "starttls"}
+    config = {**smtp(), "security": "starttls"}
     with pytest.raises(DeliveryError) as refused:
         await sent(["alice@example.com"], config=config)
     assert (refused.value.reason, refused.value.permanent) == ("not_supported", True)
@@ -165,9 +173,9 @@ async def test_a_tenants_mail_server_on_a_private_address_is_refused(
     sandbox: Sandbox, settings: Settings, host: str
 ) -> None:
     settings.WEBHOOK_ALLOW_PRIVATE = []
-    config = {**channel("email").sandbox_config("acme"), "host": host}
+    config = {**smtp(), "host": host}
     with pytest.raises(DeliveryError) as refused:
-        await sent(["alice@example.com"], replace(MESSAGE, mode="live"), config)
+        await sent(["alice@example.com"], MESSAGE, config)
     assert (refused.value.reason, refused.value.permanent) == ("blocked_address", True)
     assert arrived(sandbox) == []
 
@@ -181,24 +189,23 @@ async def test_the_connection_goes_to_the_address_that_was_checked(
         asked.append(host)
         return ["127.0.0.1"]
 
-    monkeypatch.setattr(mail, "check_host", check)
-    config = {**channel("email").sandbox_config("acme"), "host": "smtp.example.test"}
-    outcomes = await sent(["alice@example.com"], replace(MESSAGE, mode="live"), config)
+    monkeypatch.setattr(mail_connections, "check_host", check)
+    config = {**smtp(), "host": "smtp.example.test"}
+    outcomes = await sent(["alice@example.com"], MESSAGE, config)
     assert outcomes["alice@example.com"].status == Status.SENT
     assert asked == ["smtp.example.test"] and len(arrived(sandbox)) == 1
 
 
 async def test_a_message_without_words_fails_before_anything_is_sent(sandbox: Sandbox) -> None:
-    outcomes = await sent(["alice@example.com"], replace(MESSAGE, content={"type": "x", "data": 1}))
-    assert (outcomes["alice@example.com"].status, outcomes["alice@example.com"].reason) == (Status.FAILED, "no_text")
+    with pytest.raises(DeliveryError) as silent:
+        await sent(["alice@example.com"], replace(MESSAGE, content={"type": "x", "data": 1}))
+    assert (silent.value.reason, silent.value.permanent) == ("no_text", True)
     assert arrived(sandbox) == []
 
 
 async def test_whoever_stops_listening_stops_the_sending(sandbox: Sandbox) -> None:
     email = channel("email")
-    outcomes = email.send(
-        email.sandbox_config("acme"), MESSAGE, [recipient(f"r{number}@example.com", number) for number in range(200)]
-    )
+    outcomes = email.send(smtp(), MESSAGE, [recipient(f"r{number}@example.com", number) for number in range(200)])
     async for _ in outcomes:
         break
     await outcomes.aclose()  # type: ignore[attr-defined]
@@ -209,21 +216,28 @@ async def test_whoever_stops_listening_stops_the_sending(sandbox: Sandbox) -> No
 
 @asynccontextmanager
 async def postmark(settings: Settings, answer: Answer) -> AsyncIterator[list[dict[str, Any]]]:
-    requests: list[dict[str, Any]] = []
+    """Postmark's API, one mail or a list of them; yields the mails that it saw, each with the number of its call."""
+    seen: list[dict[str, Any]] = []
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        body = await request.json()
-        requests.append({"token": request.headers["X-Postmark-Server-Token"], **body})
-        return await answer(request, body)
+        body, call = await request.json(), len({mail["call"] for mail in seen})
+        mails = body if isinstance(body, list) else [body]
+        seen.extend({"call": call, "token": request.headers["X-Postmark-Server-Token"], **mail} for mail in mails)
+        answers = [await answer(request, mail) for mail in mails]
+        refused = [one for one in answers if one.status not in (200, 422)]
+        if refused or mails is not body:
+            return (refused or answers)[0]
+        return web.json_response([json.loads(one.text or "") for one in answers])
 
     application = web.Application()
     application.router.add_post("/email", handle)
+    application.router.add_post("/email/batch", handle)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     settings.PROVIDER_URLS = {"postmark": f"http://127.0.0.1:{runner.addresses[0][1]}/"}
     try:
-        yield requests
+        yield seen
     finally:
         await runner.cleanup()
 
@@ -246,11 +260,18 @@ def answering(status: int, code: int = 0, headers: Mapping[str, str] | None = No
 
 async def test_a_provider_gets_the_mail_with_our_identifiers(settings: Settings) -> None:
     async with postmark(settings, answering(200)) as requests:
-        outcomes = await sent(["alice@example.com"], replace(MESSAGE, mode="live"), POSTMARK)
+        outcomes = await sent(["alice@example.com"], MESSAGE, POSTMARK)
     outcome = outcomes["alice@example.com"]
     assert (outcome.status, outcome.provider, outcome.provider_id) == (Status.SENT, "postmark", "pm-1")
     assert requests[0]["token"] == "secret" and requests[0]["Subject"] == "Your order"
-    assert requests[0]["Metadata"] == {"delivery": "dlv_0", "message": "msg_1", "round": "1"}
+    kept = requests[0]["Metadata"]
+    assert {name: kept[name] for name in ("delivery", "message", "round", "mode")} == {
+        "delivery": "dlv_0",
+        "message": "msg_1",
+        "round": "1",
+        "mode": "live",
+    }
+    assert len(kept) <= 10 and all(len(name) <= 20 and len(value) <= 80 for name, value in kept.items())
 
 
 @pytest.mark.parametrize(
@@ -267,7 +288,7 @@ async def test_a_providers_answer_decides_the_outcome(
     settings: Settings, status: int, code: int, expected: Status, reason: str, retire: bool
 ) -> None:
     async with postmark(settings, answering(status, code, {"Retry-After": "7"})):
-        outcomes = await sent(["Alice@example.com"], replace(MESSAGE, mode="live"), POSTMARK)
+        outcomes = await sent(["Alice@example.com"], MESSAGE, POSTMARK)
     outcome = outcomes["Alice@example.com"]
     assert (outcome.status, outcome.reason, outcome.retire) == (expected, reason, retire)
     assert outcome.retry_after == (7.0 if expected == Status.DEFERRED else None)
@@ -277,13 +298,41 @@ async def test_a_providers_answer_decides_the_outcome(
 async def test_a_provider_that_refuses_the_key_is_asked_no_further(settings: Settings) -> None:
     async with postmark(settings, answering(401, 10)) as requests:
         with pytest.raises(DeliveryError) as refused:
-            await sent([f"r{number}@example.com" for number in range(10)], replace(MESSAGE, mode="live"), POSTMARK)
-    assert (refused.value.reason, refused.value.permanent, len(requests)) == ("credentials_refused", True, 1)
+            await sent([f"r{number}@example.com" for number in range(10)], MESSAGE, POSTMARK)
+    assert (refused.value.reason, refused.value.permanent, len(requests)) == ("credentials_refused", True, 10)
+    assert {mail["call"] for mail in requests} == {0}
+
+
+async def test_those_who_share_a_call_see_only_themselves_and_have_outcomes_of_their_own(settings: Settings) -> None:
+    addresses = [f"r{number}@example.com" for number in range(600)]
+
+    async def answer(request: web.Request, body: dict[str, Any]) -> web.Response:
+        return await answering(200, 406 if body["To"] == "r7@example.com" else 0)(request, body)
+
+    async with postmark(settings, answer) as requests:
+        outcomes = await sent(addresses, MESSAGE, POSTMARK)
+    assert [sum(mail["call"] == call for mail in requests) for call in (0, 1)] == [500, 100]
+    assert sorted(mail["To"] for mail in requests) == sorted(addresses)
+    assert len({mail["Metadata"]["delivery"] for mail in requests}) == 600
+    assert {address for address, one in outcomes.items() if one.status != Status.SENT} == {"r7@example.com"}
+    assert outcomes["r7@example.com"].reason == "rejected"
+
+
+async def test_two_receivers_with_one_mailbox_get_a_mail_each(settings: Settings) -> None:
+    twins = [recipient("Same@example.com", 1), recipient("other@example.com", 2), recipient("same@example.com", 3)]
+    async with postmark(settings, answering(200)) as requests:
+        outcomes = [outcome async for outcome in channel("email").send(POSTMARK, MESSAGE, twins)]
+    assert sorted(outcome.delivery for outcome in outcomes) == ["dlv_1", "dlv_2", "dlv_3"]
+    assert sorted((mail["call"], mail["Metadata"]["delivery"]) for mail in requests) == [
+        (0, "dlv_1"),
+        (0, "dlv_2"),
+        (1, "dlv_3"),
+    ]
 
 
 async def test_a_provider_that_is_away_got_nothing(settings: Settings, unused_tcp_port: int) -> None:
     settings.PROVIDER_URLS = {"postmark": f"http://127.0.0.1:{unused_tcp_port}/"}
-    outcomes = await sent(["alice@example.com"], replace(MESSAGE, mode="live"), POSTMARK)
+    outcomes = await sent(["alice@example.com"], MESSAGE, POSTMARK)
     outcome = outcomes["alice@example.com"]
     assert (outcome.status, outcome.reason, outcome.unknown) == (Status.DEFERRED, "connection_failed", False)
 
@@ -291,7 +340,7 @@ async def test_a_provider_that_is_away_got_nothing(settings: Settings, unused_tc
 async def test_a_provider_that_does_not_answer_may_have_sent_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mail, "TIMEOUT", 0.3)
+    monkeypatch.setattr(mail_connections, "TIMEOUT", 0.3)
     release = asyncio.Event()
 
     async def hold(request: web.Request, body: dict[str, Any]) -> web.Response:
@@ -299,18 +348,18 @@ async def test_a_provider_that_does_not_answer_may_have_sent_it(
         return web.Response()
 
     async with postmark(settings, hold):
-        outcomes = await sent(["alice@example.com"], replace(MESSAGE, mode="live"), POSTMARK)
+        outcomes = await sent(["alice@example.com"], MESSAGE, POSTMARK)
         release.set()
     outcome = outcomes["alice@example.com"]
     assert (outcome.status, outcome.reason, outcome.unknown) == (Status.DEFERRED, "connection_lost", True)
 
 
-@pytest.mark.parametrize("provider", sorted(mail.ESPS))
+@pytest.mark.parametrize("provider", sorted(ESPS))
 def test_every_provider_of_the_form_can_be_made(provider: str) -> None:
-    fields = dict.fromkeys(mail.ESPS[provider].values(), "x")
+    fields = dict.fromkeys(ESPS[provider].credentials.values(), "x")
     form = EmailConfig({"provider": provider, "from_email": "a@example.com", **fields})
     assert form.is_valid(), form.errors
-    assert mail.connection(form.cleaned_data, trusted=False).esp_name.lower() == provider  # type: ignore[attr-defined]
+    assert mail_connections.connection(form.cleaned_data).esp_name.lower() == provider  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -360,6 +409,20 @@ def test_a_masked_address_shows_a_letter_and_the_domain() -> None:
 )
 def test_a_configuration_names_the_field_that_is_wrong(values: dict[str, Any], wrong: str) -> None:
     assert set(EmailConfig(values).errors) == {wrong}
+
+
+def test_a_provider_that_does_not_sign_gets_a_secret_made_for_its_webhooks() -> None:
+    fields = {"from_email": "a@example.com", "api_key": "k", "api_secret": "s"}
+    made = []
+    for provider, esp in ESPS.items():
+        form = EmailConfig({"provider": provider, **fields})
+        assert form.is_valid()
+        assert bool(form.cleaned_data["webhook_secret"]) == (esp.secret == BASIC_AUTH)
+        made.append(form.cleaned_data["webhook_secret"])
+    assert len({secret for secret in made if secret}) == 4 and all(":" in secret for secret in made if secret)
+    own = EmailConfig({"provider": "postmark", "webhook_secret": "user:own", **fields})
+    assert own.is_valid() and own.cleaned_data["webhook_secret"] == "user:own"
+    assert "webhook_secret" in EmailConfig({"provider": "postmark", "webhook_secret": "own", **fields}).errors
 
 
 def test_an_smtp_configuration_encrypts_by_default() -> None:
