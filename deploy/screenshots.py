@@ -67,6 +67,7 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
         "message": message,
         "delivery": str(delivery),
         "send": f"{tenant}/send",
+        "sandbox": f"{tenant}/sandbox/email",
         "channels": channels,
         "channel": str(channel),
         "keys": keys,

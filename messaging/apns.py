@@ -29,6 +29,8 @@ STREAMS = 100
 """Requests in flight on one connection; fewer where the server's settings say so."""
 CONNECT_TIMEOUT, TIMEOUT = 5.0, 10.0
 """Seconds. A page of recipients has to end before its claims do, even when every request hangs."""
+NOBODY = "0" * 64
+"""A device token that Apple never gives out: asked for it, APNs says BadDeviceToken to whoever may ask at all."""
 _TOKEN_AGE = 2_400.0
 """Seconds; Apple refuses tokens older than an hour, and a new one more often than every 20 minutes."""
 _TOKEN_PAUSE = 1_200.0

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -33,6 +34,9 @@ class ChannelState:
     settles_at: str
     configurable: bool
     """Whether it needs credentials; without, there is only the switch."""
+    refused_at: datetime | None
+    """Since when the provider refuses the credentials."""
+    refused_words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +80,9 @@ class ConfigForm:
         """What to store, of a valid form."""
         return self.form.cleaned_data
 
-    def asks_again(self) -> bool:
-        """Whether secrets were typed into a form that is wrong: they are not shown, so they must be typed again."""
-        return bool(self._submitted and self.form.errors)
+    def typed(self) -> bool:
+        """Whether secrets were typed: a page that asks again does not show them, so they must be typed again."""
+        return bool(self._submitted)
 
     def made(self) -> dict[str, str]:
         """Secrets that the valid form made because there was none: to be shown once, by field name."""
@@ -124,6 +128,8 @@ def _state(channel: Channel, found: ChannelSettings | None, live: Collection[str
         channel.address_kind if channel.needs_address else "",
         channel.settles_at,
         bool(channel.Config.base_fields),
+        found.refused_at if found else None,
+        found.refused_words if found else "",
     )
 
 

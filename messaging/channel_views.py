@@ -7,11 +7,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.debug import sensitive_post_parameters
 
-from messaging import channel_forms
+from messaging import channel_forms, credentials
 from messaging.callback_urls import callback_address
 from messaging.channel_forms import ConfigForm
 from messaging.channels import registry
 from messaging.channels.base import Channel
+from messaging.credentials import Doubt
 from tenants import console, services
 from tenants import selectors as tenants
 from tenants.models import Membership
@@ -27,7 +28,10 @@ def channels(request: HttpRequest, member: Membership) -> HttpResponse:
 @sensitive_post_parameters()
 @console.page(methods=("GET", "HEAD", "POST"))
 def channel(request: HttpRequest, member: Membership, channel: str) -> HttpResponse:
-    """One channel: its form for who may fill it in. A secret that saving made is shown in the answer, once."""
+    """One channel: its form for who may fill it in. A secret that saving made is shown in the answer, once.
+
+    The provider is asked before anything is saved: its no is final, its silence is not where the form says anyway.
+    """
     found = _channel(channel)
     if request.method == "POST":
         _authorize(request, member)
@@ -37,6 +41,9 @@ def channel(request: HttpRequest, member: Membership, channel: str) -> HttpRespo
     form = ConfigForm(found, stored.values if stored else {}, request.POST if request.method == "POST" else None)
     if request.method != "POST" or not form.is_valid():
         return _show(request, member, found, form)
+    doubt = credentials.doubt(found, form.values)
+    if doubt and (doubt.refused or "anyway" not in request.POST):
+        return _show(request, member, found, form, doubt)
     _store(request, member, found, form.values, stored.enabled if stored else True)
     if made := form.made():
         secrets = [(channel_forms.label_of(found, name), value) for name, value in made.items()]
@@ -68,7 +75,9 @@ def remove(request: HttpRequest, member: Membership, channel: str) -> HttpRespon
     return redirect("console-channels", member.tenant.slug)
 
 
-def _show(request: HttpRequest, member: Membership, found: Channel, form: ConfigForm | None) -> HttpResponse:
+def _show(
+    request: HttpRequest, member: Membership, found: Channel, form: ConfigForm | None, doubt: Doubt | None = None
+) -> HttpResponse:
     tenant = member.tenant.slug
     stored = tenants.channel_config(tenant, found.name)
     provider = channel_forms.provider_of(found, stored.values if stored else {})
@@ -76,6 +85,7 @@ def _show(request: HttpRequest, member: Membership, found: Channel, form: Config
         "section": "channels",
         "state": channel_forms.state(tenant, found),
         "form": form,
+        "doubt": doubt,
         "callbacks": [
             (name, callback_address(tenant, found, name)) for name in found.providers if provider in ("", name)
         ],

@@ -1,8 +1,8 @@
-"""Console pages of messages and channels; they hang below a tenant's path."""
+"""Console pages of messages, channels and the sandbox; they hang below a tenant's path."""
 
 from django.urls import path
 
-from messaging import channel_views, views
+from messaging import channel_views, sandbox_views, views
 
 console_urls = [
     path("", views.index, name="console"),
@@ -13,6 +13,10 @@ console_urls = [
     path("deliveries/<str:delivery>", views.delivery, name="console-delivery"),
     path("deliveries/<str:delivery>/retry", views.retry, name="console-delivery-retry"),
     path("send", views.send, name="console-send"),
+    path("sandbox/", sandbox_views.index, name="console-sandboxes"),
+    path("sandbox/<str:channel>", sandbox_views.sandbox, name="console-sandbox"),
+    path("sandbox/<str:channel>/live", sandbox_views.sandbox_live, name="console-sandbox-live"),
+    path("sandbox/<str:channel>/html/<str:arrival>", sandbox_views.sandbox_html, name="console-sandbox-html"),
     path("channels", channel_views.channels, name="console-channels"),
     path("channels/<str:channel>", channel_views.channel, name="console-channel"),
     path("channels/<str:channel>/switch", channel_views.switch, name="console-channel-switch"),

@@ -23,12 +23,14 @@ from messaging.payloads import Payload
 from messaging.recorder import Entry, Recorder, all_recorded, is_final
 from messaging.resolving import resolve
 from messaging.selectors import as_outgoing
+from messaging.standing import Standing
 from messaging.stragglers import Stragglers
 from sprayer_project import amqp, metrics, worker
 from sprayer_project.errors import STORE_ERRORS
 from sprayer_project.worker import Item
 from subscriptions import services as subscriptions
 from tenants import selectors as tenants
+from tenants.selectors import ChannelSettings
 
 log = structlog.get_logger(__name__)
 
@@ -144,23 +146,24 @@ class Dispatcher:
 
     async def _contexts(self, work: Sequence[Work]) -> list[Context]:
         """One a job; a tenant without credentials on the channel, or with the channel off, has no config."""
-        configs: dict[tuple[str, str], Mapping[str, Any] | None] = {}
+        known: dict[tuple[str, str], tuple[Mapping[str, Any] | None, ChannelSettings | None]] = {}
         for one in work:
             key = (one.payload.tenant, one.payload.mode)
-            if key not in configs:
-                configs[key] = await self._config(*key)
+            if key not in known:
+                known[key] = await self._config(*key)
         return [
-            Context(self._channel, one.payload, configs[one.payload.tenant, one.payload.mode], self._lane)
+            Context(self._channel, one.payload, config, self._lane, stored)
             for one in work
+            for config, stored in [known[one.payload.tenant, one.payload.mode]]
         ]
 
-    async def _config(self, tenant: str, mode: str) -> Mapping[str, Any] | None:
+    async def _config(self, tenant: str, mode: str) -> tuple[Mapping[str, Any] | None, ChannelSettings | None]:
         if mode == "test":
-            return self._channel.sandbox_config(tenant)
+            return self._channel.sandbox_config(tenant), None
         found = await tenants.achannel_config(tenant, self._channel.name)
         if found is None:
-            return None if self._channel.Config.base_fields else {}
-        return found.values if found.enabled else None
+            return (None if self._channel.Config.base_fields else {}), None
+        return (found.values if found.enabled else None), found
 
     async def _claimed(
         self,
@@ -232,12 +235,13 @@ class Dispatcher:
         watch: Watch,
     ) -> None:
         """Try each recipient once. Every one has an outcome afterwards, whatever the adapter does."""
-        recipients = list(open_ones.values())
+        recipients, standing = list(open_ones.values()), Standing(context)
 
         def note(outcome: Outcome) -> None:
             recipient = open_ones.pop(outcome.delivery, None)
             if recipient is not None:
                 watch.saw(outcome)
+                standing.saw(outcome)
                 recorded.add(self._recorder.record(outcomes.entry(context, recipient, outcome)))
 
         if context.config is None:
@@ -247,6 +251,7 @@ class Dispatcher:
         for recipient in list(open_ones.values()):
             failure = error or DeliveryError("no_outcome", unknown=True)
             note(outcomes.refused(failure, recipient))
+        await standing.report()
 
     async def _call(
         self,

@@ -14,6 +14,7 @@ import aiohttp
 
 from feedback.events import Status
 from messaging.channels.base import DeliveryError, Outcome, Outgoing, Recipient
+from messaging.google_tokens import Account
 from sprayer_project.outbound import parse_retry_after
 
 CONCURRENCY = 100
@@ -60,6 +61,8 @@ _BY_STATUS = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 429: "QUOTA_EXCE
 _RESERVED = len(DELIVERY_KEY) + len("dlv_") + 26 + 16  # what a delivery's id takes
 _LOOK = ("click_action", "channel_id", "sound", "tag", "icon", "color")
 _json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=dict).encode
+DRY_RUN = _json({"validate_only": True, "message": {"topic": "sprayer", "android": {"ttl": "0s"}}}).encode()
+"""A request that FCM checks and carries no further; a topic needs no device."""
 _ABOUT_THE_TOKEN = frozenset({"message.token", "message.fid"})
 
 
@@ -143,12 +146,29 @@ class Fcm:
         await self._session.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tenant's messages go, and as whom."""
+
+    fcm: Fcm
+    account: Account
+    server: str
+    url: str
+
+
 def _parsed(raw: bytes) -> Mapping[str, Any]:
     try:
         body = json.loads(raw)
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
+
+
+def check_accepted(answer: Answer) -> None:
+    """Raises DeliveryError where the answer to a dry run is no."""
+    if not 200 <= answer.status < 300:
+        permanent = answer.meaning.status is Status.FAILED
+        raise DeliveryError(answer.meaning.reason, permanent, detail=answer.words[:200])
 
 
 def outcome_of(recipient: Recipient, answer: Answer) -> Outcome:

@@ -98,7 +98,8 @@ def open_connection(opened: BaseEmailBackend) -> None:
         raise DeliveryError(error.code, permanent=True, detail=error.detail) from error
     except smtplib.SMTPAuthenticationError as error:
         permanent = error.smtp_code >= 500
-        raise DeliveryError("credentials_refused" if permanent else "provider_unavailable", permanent) from error
+        reason = "credentials_refused" if permanent else "provider_unavailable"
+        raise DeliveryError(reason, permanent, detail=words(error.smtp_error)) from error
     except smtplib.SMTPNotSupportedError as error:
         raise DeliveryError("not_supported", permanent=True, detail=words(error)) from error
     except socket.gaierror as error:
@@ -113,3 +114,12 @@ def close_connection(opened: BaseEmailBackend) -> None:
     """Say goodbye; what the server answers no longer matters."""
     with suppress(OSError):
         opened.close()
+
+
+def try_out(config: Mapping[str, Any]) -> None:
+    """Open the way and close it again. Raises DeliveryError."""
+    opened = connection(config)
+    try:
+        open_connection(opened)
+    finally:
+        close_connection(opened)

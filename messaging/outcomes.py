@@ -15,6 +15,7 @@ from messaging.jobs import Deliver, Target
 from messaging.payloads import Payload
 from messaging.recorder import Entry
 from sprayer_project import amqp
+from tenants.selectors import ChannelSettings
 
 QUEUED_RETRIES = 60
 """Seconds up to which a retry waits in RabbitMQ; beyond, in the record, where the sweeper releases it."""
@@ -29,6 +30,8 @@ class Context:
     config: Mapping[str, Any] | None
     """None: the tenant has no credentials on the channel, or has it off."""
     lane: str
+    settings: ChannelSettings | None = None
+    """What the tenant stored, with a live message."""
 
 
 def entry(context: Context, recipient: Recipient, outcome: Outcome, now: datetime | None = None) -> Entry:

@@ -18,8 +18,9 @@ from twilio.http.response import Response
 from twilio.request_validator import RequestValidator
 
 from feedback.events import Status
-from messaging.channels.base import BadSignature, Callback
+from messaging.channels.base import OPTED_OUT, BadSignature, Callback
 
+PROVIDER = "twilio"
 CONNECT_TIMEOUT, TIMEOUT = 5.0, 15.0
 # https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides: repeat a callback that got a 5xx
 OVERRIDES = "#rc=5&rp=5xx,ct,rt"
@@ -47,7 +48,7 @@ ERRORS = {
     21408: (Status.FAILED, "region_not_enabled"),
     21606: (Status.FAILED, "invalid_sender"),
     21608: (Status.FAILED, "unverified_address"),
-    21610: (Status.SUPPRESSED, "opted_out"),
+    21610: (Status.SUPPRESSED, OPTED_OUT),
     21611: (Status.DEFERRED, "rate_limited"),
     21612: (Status.FAILED, "unroutable"),
     21614: (Status.FAILED, "not_mobile"),

@@ -21,6 +21,9 @@ DISPATCH_SECONDS = Histogram(
 OUTCOMES = Counter("sprayer_outcomes", "Outcomes of attempts.", ["channel", "status"])
 BREAKERS = Counter("sprayer_breaker_changes", "Breakers that became open, half_open or closed.", ["channel", "state"])
 HELD = Counter("sprayer_held_deliveries", "Deliveries that wait without an attempt.", ["channel", "reason"])
+CREDENTIALS_REFUSED = Counter(
+    "sprayer_credentials_refused", "Times that a provider began to refuse a tenant's credentials.", ["channel"]
+)
 FEEDER_LAG = Gauge(
     "sprayer_feeder_lag_seconds", "Age of the newest event when it was written, seconds.", multiprocess_mode="livemax"
 )

@@ -103,7 +103,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
 @admin.register(ChannelConfig)
 class ChannelConfigAdmin(ReadOnlyAdmin):
-    list_display = ("tenant", "channel", "provider", "enabled", "updated_at", "updated_by")
+    list_display = ("tenant", "channel", "provider", "enabled", "refused_at", "updated_at", "updated_by")
     list_filter = ("channel", "enabled")
     exclude = ("encrypted_values",)
 

@@ -148,6 +148,10 @@ class ChannelConfig(models.Model):
     enabled = models.BooleanField(default=True)
     provider = models.CharField(max_length=40, blank=True)
     encrypted_values = models.TextField()
+    refused_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when the provider refuses these credentials."
+    )
+    refused_words = models.CharField(max_length=200, blank=True)
     updated_at = models.DateTimeField(auto_now=True)
     updated_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
 

@@ -54,6 +54,12 @@ class ChannelSettings:
     provider: str
     source: str
     """Whose credentials these are: tenant."""
+    version: datetime
+    """Of these credentials: another one with every change."""
+    refused_at: datetime | None
+    """Since when the provider refuses them."""
+    refused_words: str
+    """The provider's own."""
 
 
 def tenant_exists(slug: str) -> bool:
@@ -158,6 +164,11 @@ def forget() -> None:
     _channels.clear()
 
 
+def forget_channels(tenant: str) -> None:
+    """The same for one tenant's channel configurations alone."""
+    _channels.forget(tenant)
+
+
 @contextmanager
 def sql() -> Iterator[None]:
     """A database that is away raises StoreUnavailable, and its broken connection is not used again."""
@@ -195,7 +206,14 @@ def _load_channels(tenant: str) -> Mapping[str, ChannelSettings]:
         rows = list(ChannelConfig.objects.filter(tenant__slug=tenant))
     return {
         row.channel: ChannelSettings(
-            row.channel, row.enabled, encryption.decrypt(row.encrypted_values), row.provider, "tenant"
+            channel=row.channel,
+            enabled=row.enabled,
+            values=encryption.decrypt(row.encrypted_values),
+            provider=row.provider,
+            source="tenant",
+            version=row.updated_at,
+            refused_at=row.refused_at,
+            refused_words=row.refused_words,
         )
         for row in rows
     }

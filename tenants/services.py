@@ -187,6 +187,8 @@ def set_channel_config(
             "enabled": enabled,
             "provider": provider,
             "encrypted_values": encryption.encrypt(values),
+            "refused_at": None,
+            "refused_words": "",
             "updated_by": by,
         },
     )
@@ -194,6 +196,21 @@ def set_channel_config(
     audit(tenant, by, "channel.configured" if created else "channel.changed", channel, detail, ip)
     _changed()
     return config
+
+
+def note_credentials(tenant: str, channel: str, version: datetime, refusal: str | None) -> bool:
+    """Keep that a provider refuses these credentials, in its words, or with None that it takes them.
+
+    Answers whether that is news; credentials that were replaced meanwhile are not judged. Raises StoreUnavailable.
+    """
+    found = ChannelConfig.objects.filter(tenant__slug=tenant, channel=channel, updated_at=version)
+    with selectors.sql():
+        if refusal is None:
+            changed = found.exclude(refused_at=None).update(refused_at=None, refused_words="")
+        else:
+            changed = found.filter(refused_at=None).update(refused_at=_now(), refused_words=refusal[:200])
+    selectors.forget_channels(tenant)
+    return changed > 0
 
 
 @transaction.atomic

@@ -34,6 +34,7 @@ OPEN_FOR = {
     # The type of what tenants.console hands to a page.
     ("messaging/views.py", "tenants.models"),
     ("messaging/channel_views.py", "tenants.models"),
+    ("messaging/sandbox_views.py", "tenants.models"),
 }
 MODULE, FUNCTION, CHANNEL = 300, 50, 200
 """Lines."""

@@ -22,8 +22,8 @@ from rest_framework import serializers
 
 from feedback.events import Status
 from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient, RetrySchedule, as_they_end
-from messaging.fcm import FID, PROVIDER, Fcm, message_body, message_parts, outcome_of
-from messaging.google_tokens import Account, Accounts
+from messaging.fcm import DRY_RUN, FID, PROVIDER, Fcm, Place, check_accepted, message_body, message_parts, outcome_of
+from messaging.google_tokens import Accounts
 from messaging.sandbox.google import service_account
 from messaging.secret_fields import SecretText
 from sprayer_project.serializers import StrictCharField, StrictSerializer
@@ -98,10 +98,7 @@ class Content(StrictSerializer):
 class Call:
     """What the recipients of one message share."""
 
-    fcm: Fcm
-    account: Account
-    server: str
-    url: str
+    place: Place
     message: Outgoing
     parts: Mapping[str, Any]
 
@@ -143,22 +140,27 @@ class Android(Channel):
         text = base64.urlsafe_b64encode(noise).decode()
         return f"{text[:22]}:APA91b{text[22:]}"
 
+    async def check(self, config: Mapping[str, Any]) -> None:
+        """An access token, then a message to a topic that FCM only validates."""
+        place = self._place(config, "live")
+        check_accepted(await place.fcm.post(place.url, await place.account.token(), DRY_RUN))
+
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
-        call = self._call(config, message)
-        await call.account.token()  # a refused account fails the call, not each recipient
+        call = Call(self._place(config, message.mode), message, message_parts(message))
+        await call.place.account.token()  # a refused account fails the call, not each recipient
         async for outcome in as_they_end(_attempt(call, recipient) for recipient in recipients):
             yield outcome
 
-    def _call(self, config: Mapping[str, Any], message: Outgoing) -> Call:
+    def _place(self, config: Mapping[str, Any], mode: str) -> Place:
         fcm = self._fcm = self._fcm or Fcm()
         accounts = self._accounts = self._accounts or Accounts()
         urls, sandbox = settings.PROVIDER_URLS, f"{settings.SANDBOX_URL}/android"
-        server, tokens = (sandbox, sandbox) if message.mode == "test" else (urls["fcm"], urls["google_oauth"])
+        server, tokens = (sandbox, sandbox) if mode == "test" else (urls["fcm"], urls["google_oauth"])
         account = accounts.get(config["service_account"], f"{tokens.rstrip('/')}/token")
         url = f"{server.rstrip('/')}/v1/projects/{config['project_id']}/messages:send"
-        return Call(fcm, account, server, url, message, message_parts(message))
+        return Place(fcm, account, server, url)
 
     async def aclose(self) -> None:
         if self._fcm:
@@ -169,15 +171,16 @@ class Android(Channel):
 
 
 async def _attempt(call: Call, recipient: Recipient) -> Outcome:
+    fcm, account, url = call.place.fcm, call.place.account, call.place.url
     try:
-        async with call.fcm.gate(call.server):
-            token = await call.account.token()
+        async with fcm.gate(call.place.server):
+            token = await account.token()
             body = message_body(call.message, call.parts, recipient)
-            answer = await call.fcm.post(call.url, token, body)
+            answer = await fcm.post(url, token, body)
             if answer.status == 401 and answer.code == "UNAUTHENTICATED":
-                renewed = await call.account.token(refused=token)
+                renewed = await account.token(refused=token)
                 if renewed != token:
-                    answer = await call.fcm.post(call.url, renewed, body)
+                    answer = await fcm.post(url, renewed, body)
     except DeliveryError as error:
         return Outcome(
             delivery=recipient.delivery,

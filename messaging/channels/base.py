@@ -71,7 +71,10 @@ class Outcome:
     unknown: bool = False
     """With deferred: the request left and no answer came: the provider may have carried it out."""
     retire: bool = False
-    """The provider calls the address dead: never use it again (test outcomes never retire)."""
+    """The provider calls the address dead, or its owner opted out: do not use it again until it is registered anew.
+
+    Test outcomes never retire.
+    """
     dead_since: datetime | None = None
     """With retire, where the provider says it: an address that was registered later is not meant. None: by now."""
     detail: Mapping[str, Any] = field(default_factory=dict)
@@ -206,6 +209,13 @@ class Channel(ABC):
         """Try each recipient once; yield each outcome as it comes. Raises DeliveryError when a whole call failed.
 
         config is the cleaned Config of the tenant, or sandbox_config for a test message.
+        """
+
+    async def check(self, config: Mapping[str, Any]) -> None:  # noqa: B027  (not every provider can be asked)
+        """Ask the provider whether it takes these credentials, without sending anything to anybody.
+
+        config is a cleaned Config that is about to be stored for live messages. Raises DeliveryError: permanent where
+        the provider refuses it, with its words; otherwise nobody could say. The caller bounds the time.
         """
 
     def sandbox_config(self, tenant: str) -> Mapping[str, Any]:

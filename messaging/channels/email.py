@@ -66,6 +66,10 @@ class Email(Channel):
     def sandbox_address(self, name: str) -> str:
         return f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'anyone'}@example.com"
 
+    async def check(self, config: Mapping[str, Any]) -> None:
+        """Connect, STARTTLS or TLS, log in and leave; the providers behind anymail have no such call."""
+        await _in_thread(mail_connections.try_out, config)
+
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:

@@ -14,7 +14,7 @@ from django import forms
 from django.conf import settings
 
 from feedback.events import Status
-from messaging.apns import Answer, Apns, Credentials, NoAnswer, key_of
+from messaging.apns import NOBODY, Answer, Apns, Credentials, NoAnswer, key_of
 from messaging.apns_payload import Content, Notification, notification
 from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient, as_they_end
 from messaging.sandbox.apns import key_id_of, private_key_of, team_of
@@ -95,6 +95,18 @@ class Ios(Channel):
 
     def sandbox_address(self, name: str) -> str:
         return "5a" + hashlib.sha256(name.encode()).hexdigest()[:62]
+
+    async def check(self, config: Mapping[str, Any]) -> None:
+        """A push to a device that cannot be: APNs judges the provider token and the topic before it looks for it."""
+        client = await self._client(config, "live")
+        headers = {"apns-topic": config["topic"], "apns-push-type": "background", "apns-priority": "5"}
+        try:
+            answer = await client.push(NOBODY, headers, b'{"aps":{"content-available":1}}')
+        except NoAnswer as error:
+            raise DeliveryError(error.reason, detail=error.detail) from error
+        if answer.status != 200 and not answer.refusal.retire:
+            permanent = answer.refusal.status is Status.FAILED
+            raise DeliveryError(answer.refusal.reason, permanent, detail=answer.reason)
 
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]

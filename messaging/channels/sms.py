@@ -13,20 +13,19 @@ from zlib import crc32
 import phonenumbers
 from django import forms
 from django.conf import settings
-from twilio.base.exceptions import TwilioRestException
+from twilio.base.exceptions import TwilioException
 from twilio.base.values import unset
 from twilio.rest import Client
-from twilio.rest.api.v2010.account.message import MessageInstance
 
 from feedback.events import DeliveryEvent, Status
 from messaging.callback_urls import callback_url, reference_of
-from messaging.channels.base import Callback, Channel, DeliveryError, Outcome, Outgoing, Recipient
-from messaging.gsm import encoded
+from messaging.channels.base import Callback, Channel, DeliveryError, Outcome, Outgoing, Recipient, as_they_end
 from messaging.sandbox.twilio import sandbox_credentials
-from messaging.twilio_api import ERRORS, OVERRIDES, STATUSES, TryLater, TwilioHttp, verified_form
+from messaging.twilio_api import ERRORS, OVERRIDES, PROVIDER, STATUSES, TryLater, TwilioHttp, verified_form
+from messaging.twilio_lookup import LookUp
+from messaging.twilio_outcomes import RETIRES, busy, refused, taken, words_of
 from sprayer_project.serializers import StrictCharField, StrictSerializer
 
-PROVIDER = "twilio"
 CONCURRENCY = 10
 MAX_VALIDITY = 36_000
 """Seconds that Twilio keeps a message at most."""
@@ -43,7 +42,8 @@ class Config(forms.Form):
     )
     messaging_service_sid = forms.RegexField(r"^MG[0-9a-f]{32}$", required=False, label="Messaging service SID")
     retry_unknown = forms.BooleanField(
-        required=False, help_text="Repeat a message of which nobody knows whether it was sent: it may arrive twice."
+        required=False,
+        help_text="Repeat a message that was not answered and that Twilio does not list: it may arrive twice.",
     )
 
     def clean(self) -> dict[str, Any]:
@@ -64,10 +64,13 @@ class Sms(Channel):
     address_kind = "phone number"
     repeat_unknown = False
     providers = (PROVIDER,)
-    retires = frozenset({"invalid_address", "not_mobile", "unknown_handset", "landline"})
+    retires = RETIRES
     Config = Config
     Content = Content
     _http: TwilioHttp | None = None
+
+    def __init__(self) -> None:
+        self._look_up = LookUp()
 
     def clean_address(self, value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(r"\+[0-9 ().-]{6,30}", value):
@@ -91,38 +94,53 @@ class Sms(Channel):
     def sandbox_address(self, name: str) -> str:
         return f"+1202{crc32(name.encode()) % 10_000_000:07}"
 
+    async def check(self, config: Mapping[str, Any]) -> None:
+        """The account is asked for; the sender is not: Twilio lists only those numbers that it rents out itself."""
+        try:
+            account = await self._client(config, "live").api.v2010.accounts(config["account_sid"]).fetch_async()
+        except TryLater as error:
+            raise DeliveryError(error.reason) from error
+        except TwilioException as error:
+            raise DeliveryError("credentials_refused", permanent=True, detail=words_of(error)) from error
+        except ValueError as error:
+            raise DeliveryError("bad_answer", detail="the answer is not Twilio's") from error
+        if account.status != "active":
+            raise DeliveryError("account_not_active", permanent=True, detail=f"The account is {account.status}.")
+
+    def _client(self, config: Mapping[str, Any], mode: str) -> Client:
+        self._http = self._http or TwilioHttp()
+        client = Client(config["account_sid"], config["auth_token"], http_client=self._http)
+        client.api.base_url = f"{settings.SANDBOX_URL}/sms" if mode == "test" else settings.PROVIDER_URLS[PROVIDER]
+        return client
+
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
         text = _text(message)
         if not text:
             raise DeliveryError("empty_text", permanent=True, detail="The message has neither title nor body.")
-        self._http = self._http or TwilioHttp()
-        client = Client(config["account_sid"], config["auth_token"], http_client=self._http)
-        client.api.base_url = (
-            f"{settings.SANDBOX_URL}/sms" if message.mode == "test" else settings.PROVIDER_URLS[PROVIDER]
-        )
+        client = self._client(config, message.mode)
         gate = asyncio.Semaphore(CONCURRENCY)
 
         async def one(recipient: Recipient) -> Outcome:
             async with gate:
                 return await self._attempt(client, config, message, recipient, text)
 
-        tasks = [asyncio.create_task(one(recipient)) for recipient in recipients]
-        try:
-            for outcome in asyncio.as_completed(tasks):
-                yield await outcome
-        finally:
-            for task in tasks:
-                task.cancel()
+        async for outcome in as_they_end(one(recipient) for recipient in recipients):
+            yield outcome
 
     async def _attempt(
         self, client: Client, config: Mapping[str, Any], message: Outgoing, recipient: Recipient, text: str
     ) -> Outcome:
-        left = (message.expires_at - datetime.now(UTC)).total_seconds()
+        to, now = recipient.address, datetime.now(UTC)
+        # A repeat may follow an unknown outcome. In later rounds the message of an earlier one would look the same.
+        repeat = config.get("retry_unknown") and recipient.attempt > 1 and recipient.round == 1
+        if repeat and (found := await self._look_up.find(client, to, text, message.created_at)):
+            return taken(recipient, found, text, found=True)
+        left = (message.expires_at - now).total_seconds()
         try:
             made = await client.messages.create_async(
-                recipient.address,
+                to,
                 body=text,
                 from_=message.overrides.get("sender") or config.get("sender") or unset,
                 messaging_service_sid=config.get("messaging_service_sid") or unset,
@@ -130,30 +148,12 @@ class Sms(Channel):
                 validity_period=max(1, min(MAX_VALIDITY, int(left))),
             )
         except TryLater as error:
-            return Outcome(
-                delivery=recipient.delivery,
-                status=Status.DEFERRED,
-                reason=error.reason,
-                provider=PROVIDER,
-                retry_after=error.retry_after,
-                unknown=error.unknown,
-                detail={"http_status": error.status} if error.status else {},
-            )
-        except TwilioRestException as error:
-            return self._refused(recipient, error)
-        return _taken(recipient, made, text)
-
-    def _refused(self, recipient: Recipient, error: TwilioRestException) -> Outcome:
-        status, reason = ERRORS.get(error.code or 0, (Status.FAILED, "provider_refused"))
-        words = re.sub(r"\+?\d{6,}", "...", error.msg)[:200]
-        return Outcome(
-            delivery=recipient.delivery,
-            status=status,
-            reason=reason,
-            provider=PROVIDER,
-            retire=reason in self.retires,
-            detail={"http_status": error.status, "code": error.code, "message": words},
-        )
+            found = await self._look_up.find_soon(client, to, text, now) if error.unknown else None
+            return taken(recipient, found, text, found=True) if found else busy(recipient, error)
+        except TwilioException as error:
+            return refused(recipient, error)
+        self._look_up.note(made.sid)
+        return taken(recipient, made, text)
 
     def parse_events(self, callback: Callback, config: Mapping[str, Any]) -> list[DeliveryEvent]:
         form = verified_form(callback, config["auth_token"])
@@ -184,17 +184,3 @@ class Sms(Channel):
 def _text(message: Outgoing) -> str:
     parts = [message.content.get("title"), message.content.get("body")]
     return str(message.overrides.get("body") or "\n".join(str(part) for part in parts if part))
-
-
-def _taken(recipient: Recipient, made: MessageInstance, text: str) -> Outcome:
-    status = STATUSES.get(str(made.status), Status.SENT)
-    reason = ERRORS.get(made.error_code or 0, (status, "undeliverable"))[1] if status is Status.FAILED else ""
-    counted = encoded(text)
-    return Outcome(
-        delivery=recipient.delivery,
-        status=status,
-        reason=reason,
-        provider=PROVIDER,
-        provider_id=str(made.sid),
-        detail={"http_status": 201, "status": made.status, "encoding": counted.encoding, "segments": counted.segments},
-    )

@@ -10,11 +10,16 @@ from messaging.channels import registry
 from messaging.sandbox.base import Gateway, Surroundings
 
 
-def gateways(surroundings: Surroundings) -> dict[str, Gateway]:
-    """A new gateway for every channel that has one, by the channel's name."""
+def declared() -> dict[str, type[Gateway]]:
+    """Every channel's gateway, by the channel's name."""
     modules = {module.name for module in pkgutil.iter_modules(__path__)}
     found = {}
     for channel in sorted(modules & set(registry())):
-        loaded = importlib.import_module(f"{__name__}.{channel}")
-        found[channel] = loaded.Gateway(channel, surroundings)
+        gateway: type[Gateway] = importlib.import_module(f"{__name__}.{channel}").Gateway
+        found[channel] = gateway
     return found
+
+
+def gateways(surroundings: Surroundings) -> dict[str, Gateway]:
+    """A new gateway for every channel that has one."""
+    return {channel: gateway(channel, surroundings) for channel, gateway in declared().items()}

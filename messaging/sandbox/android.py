@@ -7,31 +7,8 @@
 | GET, DELETE /android/count | {"tokens": n, "sends": {"200": n, "404": n, ...}}; start again |
 
 Sources: https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages/send and
-https://firebase.google.com/docs/cloud-messaging/error-codes. A token or installation id decides, alone or followed
-by a hyphen and anything else (`sandbox-unregistered`, `sandbox-unregistered-17`); every other is accepted:
-
-| address | answer |
-|---|---|
-| sandbox-unregistered | 404 UNREGISTERED |
-| sandbox-sender-mismatch | 403 SENDER_ID_MISMATCH |
-| sandbox-invalid-token | 400 INVALID_ARGUMENT, whose sentence is about the registration token |
-| sandbox-invalid-field | 400 INVALID_ARGUMENT, with a field violation of message.token |
-| sandbox-invalid-argument | 400 INVALID_ARGUMENT, with a field violation of message.android.ttl |
-| sandbox-quota | 429 QUOTA_EXCEEDED, Retry-After: 2 |
-| sandbox-quota-unspecified | 429 QUOTA_EXCEEDED without Retry-After |
-| sandbox-unavailable | 503 UNAVAILABLE, Retry-After: 2 |
-| sandbox-unavailable-once | 503 UNAVAILABLE the first time, then accepted |
-| sandbox-internal | 500 INTERNAL |
-| sandbox-unspecified | 500 UNSPECIFIED_ERROR |
-| sandbox-deadline | 504 DEADLINE_EXCEEDED |
-| sandbox-gateway | 502 with a page of HTML, as from a front end |
-| sandbox-third-party | 401 THIRD_PARTY_AUTH_ERROR |
-| sandbox-unauthenticated | 401 UNAUTHENTICATED, whatever the access token |
-| sandbox-expired-once | 401 UNAUTHENTICATED to the first access token that comes with it, then accepted |
-| sandbox-forbidden | 403 PERMISSION_DENIED without a code of FCM's |
-| sandbox-no-project | 404 NOT_FOUND without a code of FCM's |
-| sandbox-slow | accepted after `slow` seconds (PUT /control) |
-| sandbox-reset | none: the connection is cut once the request has been read |
+https://firebase.google.com/docs/cloud-messaging/error-codes. A token or installation id that begins as Gateway.magic
+declares decides, alone or followed by a hyphen and anything else; every other is accepted.
 
 The name before the @ of a service account decides about its access tokens; every other is good for an hour:
 
@@ -55,7 +32,7 @@ from typing import Any
 from aiohttp import web
 
 from messaging.sandbox.base import Gateway as Base
-from messaging.sandbox.base import Surroundings
+from messaging.sandbox.base import Magic, Surroundings
 from messaging.sandbox.google import DOMAIN, BadToken, access_token, account_of, project_of, verified_issuer
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -84,6 +61,13 @@ class Fate:
     fcm: str = ""
     field: str = ""
     retry_after: str = ""
+
+    @property
+    def said(self) -> str:
+        """In short, for people."""
+        about = f", about {self.field}" if self.field else f": {self.words}" if self.status == 400 else ""
+        wait = f", Retry-After: {self.retry_after}" if self.retry_after else ""
+        return f"{self.status} {self.fcm or self.code}{about}{wait}"
 
     def answer(self) -> web.Response:
         details: list[dict[str, Any]] = []
@@ -127,12 +111,23 @@ FATES = {
     "no-project": Fate(404, "NOT_FOUND", "Requested entity was not found."),
 }
 ONCE = {"unavailable-once": _UNAVAILABLE, "expired-once": _EXPIRED}
-SPECIAL = ("gateway", "slow", "reset")
+SPECIAL = {
+    "gateway": "502 with a page of HTML, as from a front end",
+    "slow": "200 after 30 seconds (`slow`)",
+    "reset": "none: the connection is cut once the request has been read",
+}
 _magic = re.compile(rf"sandbox-({'|'.join(sorted((*FATES, *ONCE, *SPECIAL), key=len, reverse=True))})(-.*)?")
 
 
 class Gateway(Base):
     """Arrivals, refused ones too: {"project", "answer" (HTTP status, 0 for none), "validate_only", "message"}."""
+
+    magic = (
+        *(Magic(f"sandbox-{name}", fate.said) for name, fate in FATES.items()),
+        *(Magic(f"sandbox-{name}", f"{fate.said}; 200 from the second time on") for name, fate in ONCE.items()),
+        *(Magic(f"sandbox-{name}", said) for name, said in SPECIAL.items()),
+    )
+    magic_place = "registration token or installation ID"
 
     def __init__(self, channel: str, surroundings: Surroundings):
         super().__init__(channel, surroundings)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from aiohttp import web
 
@@ -20,8 +20,22 @@ class Surroundings:
     """Where the mail gateway listens; 0 picks a free port."""
 
 
+@dataclass(frozen=True, slots=True)
+class Magic:
+    """An address with an outcome of its own; the gateway acts, the documents and the console tell by the same list."""
+
+    address: str
+    """As a message names it. What stands in <> is free."""
+    answer: str
+    """What the provider does, for people."""
+
+
 class Gateway:
     """One channel's provider, played locally."""
+
+    magic: ClassVar[tuple[Magic, ...]] = ()
+    magic_place: ClassVar[str] = "address"
+    """Of what the addresses of magic are written, for people: number, token, path ..."""
 
     def __init__(self, channel: str, surroundings: Surroundings):
         self.channel = channel
@@ -47,5 +61,5 @@ class Gateway:
         return tenant
 
     def arrived(self, owner: str, content: dict[str, Any]) -> None:
-        """Keep what came; content is JSON-able."""
+        """Keep what came; content is JSON-able. The store adds arrival, a name of its own, and at."""
         self.arrivals.add(self.channel, owner, content)

@@ -1,27 +1,8 @@
 """Mailgun's API with its webhooks, played locally, and a mail server beside it (smtp.py).
 
 POST /email/v3/<domain>/messages works as Mailgun does, recipient variables included. The webhooks of a domain are set
-to its tenant's callback address, for test messages the one of test mode. The mailbox's local part decides:
-
-    anything else   accepted, then delivered
-    quiet           accepted, and nobody ever calls back
-    bounce          accepted, then bounced for good: 550 5.1.1
-    full            accepted, then bounced: 552 5.2.2, which says nothing of the next mail
-    defer           accepted, delayed: 451 4.7.1, then delivered
-    suppressed      accepted, then not sent: it bounced before
-    reject          accepted, then rejected
-    open, click     accepted, delivered, opened (and clicked)
-    complain        accepted, delivered, then reported as spam
-    unsubscribe     accepted, delivered, then unsubscribed
-    invalid         the whole call is refused: 400, not a valid address
-    limited         the whole call is refused: 429, Retry-After: 2
-    unavailable     the whole call is refused: 503
-    status<code>    the whole call is answered with that HTTP status
-    flaky           503 the first time, then like any other
-    slow            answered after `slow` seconds (PUT /control), then like any other
-    drop            the connection is reset without an answer
-
-`bounce+anything@` works like `bounce@`.
+to its tenant's callback address, for test messages the one of test mode. The mailbox's local part decides, as
+Gateway.magic declares; `bounce+anything@` works like `bounce@`.
 """
 
 import asyncio
@@ -37,9 +18,10 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, encode_basic_auth
 from messaging.callback_urls import callback_address
 from messaging.channels import registry
 from messaging.sandbox.base import Gateway as Base
-from messaging.sandbox.base import Surroundings
+from messaging.sandbox.base import Magic, Surroundings
 from messaging.sandbox.mailgun import Mail, Refused, Step, api_key_of, copies, failed, tenant_of, webhook
-from messaging.sandbox.smtp import MailServer, magic
+from messaging.sandbox.smtp import MailServer
+from messaging.sandbox.smtp import magic as local_part
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +46,26 @@ REFUSALS = {
     "limited": Refused(429, "Too many requests: try again later", retry_after=2),
     "unavailable": Refused(503, "Service Unavailable"),
 }
+ANSWERS = {
+    "quiet": "accepted, and no webhook ever comes",
+    "bounce": "accepted, then bounced: no such mailbox",
+    "full": "accepted, then bounced: `soft_bounce`",
+    "defer": "accepted, delayed, then delivered",
+    "suppressed": "accepted, then bounced: it bounced before",
+    "reject": "accepted, then failed: rejected",
+    "open": "delivered, then opened",
+    "click": "delivered, then opened and clicked",
+    "complain": "delivered, then complained",
+    "unsubscribe": "delivered, then unsubscribed",
+    "invalid": "400: not a valid address",
+    "limited": "429 with Retry-After: 2",
+    "unavailable": "503",
+    "status<code>": "that HTTP status",
+    "flaky": "503 the first time, then like any other",
+    "slow": "accepted after 30 seconds (`slow`), then delivered",
+    "drop": "none: the connection is cut",
+}
+"""What the mailbox with this local part comes to, for people."""
 _STATUS = re.compile(r"status([45]\d\d)")
 _KEPT, _CALLBACK_TRIES = 10_000, 6
 
@@ -72,6 +74,8 @@ class Gateway(Base):
     """Arrivals of the API, one a mail: {"answer", "id", "to", "from", "subject", "text", "html", "headers",
     "variables", "attachments"}; mails of one call share the id. A refused call: {"answer" (0 for none), "to"}."""
 
+    magic = tuple(Magic(f"{word}@...", answer) for word, answer in ANSWERS.items())
+    magic_place = "mailbox"
     _session: ClientSession
 
     def __init__(self, channel: str, surroundings: Surroundings):
@@ -128,7 +132,7 @@ class Gateway(Base):
 
     async def _misbehave(self, request: web.Request, form: dict[str, str], to: Sequence[str]) -> None:
         """What one mailbox does to the whole call. Raises Refused."""
-        words = [magic(address) for address in to]
+        words = [local_part(address) for address in to]
         for word in words:
             if word in REFUSALS:
                 raise REFUSALS[word]
@@ -154,7 +158,7 @@ class Gateway(Base):
 
     async def _call_back(self, mails: Sequence[Mail]) -> None:
         """Every mail's first webhook, then every mail's second ..."""
-        fates = [(mail, FATES.get(magic(mail.to), (_DELIVERED,))) for mail in mails]
+        fates = [(mail, FATES.get(local_part(mail.to), (_DELIVERED,))) for mail in mails]
         for number in range(max(len(steps) for _, steps in fates)):
             await asyncio.sleep(self.control.delay)
             for mail, steps in fates:

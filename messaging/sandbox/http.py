@@ -1,15 +1,7 @@
 """The webhook endpoint of everybody: accepts every request below /http, keeps it, and answers as its path says.
 
-| path | answer |
-|---|---|
-| /http/status/<code> | that status |
-| /http/retry-after/<seconds> | 429 with Retry-After |
-| /http/flaky/<n>/<name> | 503 to the first n requests of each webhook-id, then 204 |
-| /http/redirect | 302 to /http/redirected |
-| /http/slow | 204 after the control's `slow` seconds |
-| /http/reset | none: the connection is cut once the request has been read |
-| /http/count | 204; counts without keeping. GET answers {"count": n}, DELETE starts again |
-| anything else | 204 |
+Gateway.magic declares the paths that mean something; every other is answered 204. GET /http/count answers
+{"count": n}, DELETE starts again.
 """
 
 import asyncio
@@ -20,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from messaging.sandbox.base import Gateway as Base
-from messaging.sandbox.base import Surroundings
+from messaging.sandbox.base import Magic, Surroundings
 
 _KEPT_BODY = 64 * 1024
 _KEPT_FLAKY = 10_000
@@ -28,6 +20,17 @@ _KEPT_FLAKY = 10_000
 
 class Gateway(Base):
     """Arrivals: {"method", "path", "headers" (names in lower case), "body" (text, its first 64 KiB)}."""
+
+    magic = (
+        Magic("/status/<code>", "that status"),
+        Magic("/retry-after/<seconds>", "429 with Retry-After"),
+        Magic("/flaky/<n>/<name>", "503 to the first n tries of each delivery, then 204"),
+        Magic("/redirect", "302 to /http/redirected"),
+        Magic("/slow", "204 after 30 seconds (`slow`)"),
+        Magic("/reset", "none: the connection is cut once the request has been read"),
+        Magic("/count", "204, counted and not kept"),
+    )
+    magic_place = "path below /http of the sandbox's own URL"
 
     def __init__(self, channel: str, surroundings: Surroundings):
         super().__init__(channel, surroundings)

@@ -1,21 +1,7 @@
 """APNs' provider API over HTTP/2 and TLS, played locally on a port of its own.
 
 It checks path, provider token, headers and payload as Apple documents them. Beyond that the beginning of the device
-token decides; what follows it is free:
-
-| device token | answer |
-|---|---|
-| dead00 and two hex digits | the reason with this number in the alphabet of STATUSES' keys: REASON_TOKENS lists them |
-| deadb001 | 200 after the control's `slow` seconds |
-| deadb002 | none: the connection is reset |
-| deadb003 | 503 ServiceUnavailable to the first request of each apns-id, then 200 |
-| deadb004 | 403 ExpiredProviderToken to the first provider token that asks, then 200 |
-| deadb005 | 200 and GOAWAY: what runs is finished, what comes next needs a new connection |
-| deadb006 | 429 TooManyRequests with Retry-After: 2 |
-| deadb007 | 410 Unregistered since an hour ago: an address that was registered later is not meant |
-| anything else | 200 |
-
-Unregistered and ExpiredToken carry the present time otherwise.
+token decides, as Gateway.magic declares; what follows it is free. One of nothing but zeros is a BadDeviceToken.
 """
 
 import asyncio
@@ -32,12 +18,13 @@ from django.conf import settings
 
 from messaging.sandbox.apns import STATUSES, Refused, certificates, team_of, team_of_token
 from messaging.sandbox.base import Gateway as Base
-from messaging.sandbox.base import Surroundings
+from messaging.sandbox.base import Magic, Surroundings
 from messaging.sandbox.http2 import Exchange, Session
 
 REASON_TOKENS = {f"dead00{number:02x}": reason for number, reason in enumerate(sorted(STATUSES))}
 SLOW, RESET, UNAVAILABLE_ONCE, EXPIRED_ONCE = "deadb001", "deadb002", "deadb003", "deadb004"
 GO_AWAY, LIMITED, LONG_GONE = "deadb005", "deadb006", "deadb007"
+_FIXED = {LIMITED: "TooManyRequests", LONG_GONE: "Unregistered"}
 PUSH_TYPES = frozenset({"alert", "background", "location", "voip", "complication", "fileprovider"}) | frozenset(
     {"mdm", "liveactivity", "pushtotalk", "widgets", "controls"}
 )
@@ -48,7 +35,22 @@ _device = re.compile(r"[0-9a-f]{64,200}")
 
 
 class Gateway(Base):
-    """Arrivals: {"token", "topic", "headers" (apns-*), "payload", "connection" (a number), "at"}."""
+    """Arrivals, refused ones too:
+
+    {"token", "topic", "headers" (apns-*), "payload", "connection" (a number), "answer" (status, 0 for none), "reason"}
+    """
+
+    magic = (
+        *(Magic(token, f"{STATUSES[reason]} {reason}") for token, reason in REASON_TOKENS.items()),
+        Magic(SLOW, "200 after 30 seconds (`slow`)"),
+        Magic(RESET, "none: the connection is cut"),
+        Magic(UNAVAILABLE_ONCE, "503 ServiceUnavailable to the first request of each delivery, then 200"),
+        Magic(EXPIRED_ONCE, "403 ExpiredProviderToken to the first provider token that asks, then 200"),
+        Magic(GO_AWAY, "200 and GOAWAY: what comes next needs a new connection"),
+        Magic(LIMITED, "429 TooManyRequests with Retry-After: 2"),
+        Magic(LONG_GONE, "410 Unregistered since an hour ago: an address that was registered later is not meant"),
+    )
+    magic_place = "beginning of the device token"
 
     def __init__(self, channel: str, surroundings: Surroundings):
         super().__init__(channel, surroundings)
@@ -88,38 +90,39 @@ class Gateway(Base):
         self.requests += 1
         try:
             team = team_of_token(exchange.headers.get("authorization", ""))
-            token, content = _checked(exchange)
-            if (reason := REASON_TOKENS.get(token[:8])) is not None:
-                raise Refused(reason)
-            if await self._misbehave(exchange, token[:8]):
-                return
         except Refused as refused:
             _answer(exchange, refused.reason)
             return
-        headers = {name: value for name, value in exchange.headers.items() if name.startswith("apns-")}
-        arrival = {"token": token, "topic": headers["apns-topic"], "headers": headers, "payload": content}
-        self.arrived(team, arrival | {"connection": exchange.session.number})
-        _answer(exchange)
-
-    async def _misbehave(self, exchange: Exchange, code: str) -> bool:
-        """Whether that was the answer. Raises Refused."""
+        token, content, reason = exchange.path.rpartition("/")[2].lower(), None, ""
+        try:
+            token, content = _checked(exchange)
+            reason = REASON_TOKENS.get(token[:8]) or self._refusal(exchange, token[:8])
+        except Refused as refused:
+            reason = refused.reason
+        code, headers = token[:8], {name: value for name, value in exchange.headers.items() if name.startswith("apns-")}
+        answer = 0 if code == RESET else STATUSES[reason] if reason else 200
+        arrival = {"token": token, "topic": headers.get("apns-topic", ""), "headers": headers, "payload": content}
+        self.arrived(team, arrival | {"connection": exchange.session.number, "answer": answer, "reason": reason})
         if code == RESET:
             exchange.session.abort()
-        elif code == LIMITED:
-            _answer(exchange, "TooManyRequests", {"retry-after": "2"})
-        elif code == LONG_GONE:
-            _answer(exchange, "Unregistered", ago=3_600)
-        elif code == SLOW:
+            return
+        if code == SLOW:
             await asyncio.sleep(self.control.slow)
-        elif code == GO_AWAY:
+        if code == GO_AWAY:
             exchange.session.go_away()
-        elif code == UNAVAILABLE_ONCE and self._first(exchange.headers["apns-id"], "") is None:
-            raise Refused("ServiceUnavailable")
-        elif code == EXPIRED_ONCE:
-            token = exchange.headers["authorization"]
-            if self._first(exchange.path, token) in (None, token):
-                raise Refused("ExpiredProviderToken")
-        return code in (RESET, LIMITED, LONG_GONE)
+        ago = 3_600 if code == LONG_GONE else 0
+        _answer(exchange, reason, {"retry-after": "2"} if code == LIMITED else None, ago)
+
+    def _refusal(self, exchange: Exchange, code: str) -> str:
+        """The reason for this request, empty for a yes."""
+        if code in _FIXED:
+            return _FIXED[code]
+        if code == UNAVAILABLE_ONCE and self._first(exchange.headers["apns-id"], "") is None:
+            return "ServiceUnavailable"
+        token = exchange.headers["authorization"]
+        if code == EXPIRED_ONCE and self._first(exchange.path, token) in (None, token):
+            return "ExpiredProviderToken"
+        return ""
 
     def _first(self, key: str, value: str) -> str | None:
         """What was kept under key before; the first value stays."""
@@ -153,7 +156,7 @@ def _checked(exchange: Exchange) -> tuple[str, Any]:
     token = found[1].lower()
     if not token:
         raise Refused("MissingDeviceToken")
-    if not _device.fullmatch(token) or len(token) % 2:
+    if not _device.fullmatch(token) or len(token) % 2 or not token.strip("0"):
         raise Refused("BadDeviceToken")
     _check_headers(exchange.headers)
     payload = bytes(exchange.body)

@@ -1,25 +1,14 @@
 """Twilio's Messages resource and status callbacks, played locally.
 
 Source: https://www.twilio.com/docs/messaging/api/message-resource and
-https://www.twilio.com/docs/iam/test-credentials (magic numbers). Beyond Twilio's own magic numbers, To decides:
-
-    +15005550100   accepted, then sent, then delivered, like every number that is not in these tables
-    +15005550101   accepted, and nobody ever calls back
-    +15005550102   accepted, then sent, then undelivered 30003 (unreachable handset)
-    +15005550103   accepted, then sent, then undelivered 30005 (unknown handset)
-    +15005550104   accepted, then undelivered 30006 (landline)
-    +15005550105   accepted, then failed 30007 (filtered)
-    +15005550110   answered after `slow` seconds (PUT /control), then like any other
-    +15005550111   429, code 20429, Retry-After: 2
-    +15005550112   503
-    +15005550113   503 the first time, then like any other
-    +15005550114   the connection is reset without an answer
+https://www.twilio.com/docs/iam/test-credentials (magic numbers). FATES says what becomes of a number, SENDERS what of a
+From; of every other number a message is accepted, then sent, then delivered.
 """
 
 import asyncio
 import hmac
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,47 +18,101 @@ from twilio.request_validator import RequestValidator
 from yarl import URL
 
 from messaging.sandbox.base import Gateway as BaseGateway
-from messaging.sandbox.twilio import Message, Refused, callback_form, error_answer, sandbox_credentials, token_of
+from messaging.sandbox.base import Magic
+from messaging.sandbox.twilio import (
+    DELIVERY_ERRORS,
+    ERRORS,
+    Message,
+    Refused,
+    account_of,
+    callback_form,
+    error_answer,
+    page_of,
+    sandbox_credentials,
+    token_of,
+)
 
 log = structlog.get_logger(__name__)
 
-FROM_ERRORS = {"+15005550001": 21212, "+15005550007": 21606, "+15005550008": 21611}
-TO_ERRORS = {
-    "+15005550001": 21211,
-    "+15005550002": 21612,
-    "+15005550003": 21408,
-    "+15005550004": 21610,
-    "+15005550009": 21614,
-}
+Callbacks = tuple[tuple[str, int | None], ...]
+"""(status, error code) of each, in their order."""
+DELIVERED: Callbacks = (("sent", None), ("delivered", None))
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What becomes of a message that was taken: (status, error code) of each callback."""
+    """What becomes of a request for a message to a number."""
 
-    callbacks: tuple[tuple[str, int | None], ...]
+    words: str = ""
+    code: int = 0
+    """Twilio's error code, which refuses it."""
+    status: int = 0
+    """A bare HTTP status instead, as of a front end."""
+    once: bool = False
+    """It is refused the first time only."""
+    taken: bool = True
+    slow: bool = False
+    cut: bool = False
+    """The connection is cut instead of an answer."""
+    callbacks: Callbacks = DELIVERED
+
+    @property
+    def answer(self) -> str:
+        if self.words:
+            return self.words
+        if self.code:
+            return "{}, code {}: {}".format(ERRORS[self.code][0], self.code, ERRORS[self.code][1].rstrip("."))
+        told = [f"{word} {code} ({DELIVERY_ERRORS[code]})" if code else word for word, code in self.callbacks]
+        return "accepted, then " + ", then ".join(told)
 
 
-DELIVERED = Fate((("sent", None), ("delivered", None)))
-FATES = {
-    "+15005550101": Fate(()),
-    "+15005550102": Fate((("sent", None), ("undelivered", 30003))),
-    "+15005550103": Fate((("sent", None), ("undelivered", 30005))),
-    "+15005550104": Fate((("undelivered", 30006),)),
-    "+15005550105": Fate((("failed", 30007),)),
+FATES: Mapping[str, Fate] = {
+    "+15005550001": Fate(code=21211),
+    "+15005550002": Fate(code=21612),
+    "+15005550003": Fate(code=21408),
+    "+15005550004": Fate(code=21610),
+    "+15005550009": Fate(code=21614),
+    "+15005550010": Fate(code=21608),
+    "+15005550011": Fate(code=21617),
+    "+15005550101": Fate("accepted, and nobody ever calls back", callbacks=()),
+    "+15005550102": Fate(callbacks=(("sent", None), ("undelivered", 30003))),
+    "+15005550103": Fate(callbacks=(("sent", None), ("undelivered", 30005))),
+    "+15005550104": Fate(callbacks=(("undelivered", 30006),)),
+    "+15005550105": Fate(callbacks=(("failed", 30007),)),
+    "+15005550106": Fate(callbacks=(("sent", None), ("undelivered", 30004))),
+    "+15005550107": Fate(callbacks=(("sent", None), ("undelivered", 30008))),
+    "+15005550108": Fate(callbacks=(("failed", 30001),)),
+    "+15005550109": Fate(callbacks=(("failed", 21610),)),
+    "+15005550110": Fate("accepted after 30 seconds (`slow`), then sent, then delivered", slow=True),
+    "+15005550111": Fate("429, code 20429, Retry-After: 2", code=20429),
+    "+15005550112": Fate("503", status=503),
+    "+15005550113": Fate("503 the first time, then like any other", status=503, once=True),
+    "+15005550114": Fate("the connection is cut without an answer", taken=False, cut=True),
+    "+15005550115": Fate("accepted, then the connection is cut without an answer", cut=True),
+    "+15005550116": Fate("504", status=504),
 }
-SLOW = "+15005550110"
-LIMITED = "+15005550111"
-UNAVAILABLE = "+15005550112"
-UNAVAILABLE_ONCE = "+15005550113"
-RESET = "+15005550114"
+SENDERS: Mapping[str, Fate] = {
+    "+15005550001": Fate(code=21212),
+    "+15005550007": Fate(code=21606),
+    "+15005550008": Fate(code=21611),
+}
+_ORDINARY = Fate()
 _MAX_BODY = 1600
 _KEPT, _CALLBACK_TRIES = 10_000, 6
 
 
 class Gateway(BaseGateway):
-    """https://api.twilio.com, as far as Sprayer uses it."""
+    """https://api.twilio.com, as far as Sprayer uses it.
 
+    Arrivals, refused ones too: {"sid" (empty where refused), "to", "from", "body", "answer" (HTTP status, 0 for none),
+    "code" (Twilio's, or null)}.
+    """
+
+    magic = (
+        *(Magic(number, fate.answer) for number, fate in FATES.items()),
+        *(Magic(f"from {number}", fate.answer) for number, fate in SENDERS.items()),
+    )
+    magic_place = "number"
     _session: ClientSession
 
     async def start(self) -> None:
@@ -91,26 +134,56 @@ class Gateway(BaseGateway):
         account = "/2010-04-01/Accounts/{account}"
         return [
             web.post(f"{account}/Messages.json", self._create),
+            web.get(f"{account}/Messages.json", self._list),
             web.get(f"{account}/Messages/{{sid}}.json", self._fetch),
+            web.get(f"{account}.json", self._account),
         ]
 
     async def _create(self, request: web.Request) -> web.Response:
         try:
             account = _authenticated(request)
-            form = {name: str(value) for name, value in (await request.post()).items()}
-            unanswered = await self._misbehave(request, form)
-            if unanswered is not None:
-                return unanswered
-            message = _accepted(account, form)
         except Refused as refused:
             return error_answer(refused.code)
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        fate = FATES.get(form.get("To", ""), _ORDINARY)
+        if fate.slow:
+            await asyncio.sleep(self.control.slow)
+        status, code = self._refusal(form, fate)
+        message = _message(account, form) if not status and fate.taken else None
+        said = {"to": form.get("To", ""), "from": form.get("From", ""), "body": form.get("Body", "")}
+        answer = 0 if fate.cut and not status else status or 201
+        self.arrived(account, {"sid": message.sid if message else "", **said, "answer": answer, "code": code or None})
+        if message:
+            self._keep_and_call_back(message, fate)
+        if not answer and request.transport is not None:
+            request.transport.abort()
+        if code:
+            return error_answer(code, {"Retry-After": "2"} if code == 20429 else None)
+        return web.json_response(message.to_json(), status=201) if message else web.Response(status=status or 503)
+
+    def _refusal(self, form: Mapping[str, str], fate: Fate) -> tuple[int, int]:
+        """HTTP status and Twilio's code of the answer that refuses a request; zeros where it is taken."""
+        if fate.once:
+            first = form.get("StatusCallback", "") + form.get("Body", "")
+            if first in self._refused_once:
+                fate = _ORDINARY
+            _keep(self._refused_once, first, None)
+        if fate.status:
+            return fate.status, 0
+        code = _missing(form) or SENDERS.get(form.get("From", ""), _ORDINARY).code or fate.code
+        return (ERRORS[code][0], code) if code else (0, 0)
+
+    def put(self, message: Message) -> str:
+        """A message that is there from now on, whoever sent it; its SID."""
         _keep(self._messages, message.sid, message)
-        self.arrived(account, {"sid": message.sid, "to": message.to, "from": message.sender, "body": message.body})
+        return message.sid
+
+    def _keep_and_call_back(self, message: Message, fate: Fate) -> None:
+        self.put(message)
         if message.callback and self.control.callbacks:
-            task = asyncio.create_task(self._call_back(message))
+            task = asyncio.create_task(self._call_back(message, fate.callbacks))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return web.json_response(message.to_json(), status=201)
 
     async def _fetch(self, request: web.Request) -> web.Response:
         try:
@@ -122,27 +195,31 @@ class Gateway(BaseGateway):
             return error_answer(20404)
         return web.json_response(message.to_json())
 
-    async def _misbehave(self, request: web.Request, form: dict[str, str]) -> web.Response | None:
-        """The answer of an address whose provider is in trouble, None to go on."""
-        to = form.get("To", "")
-        if to == LIMITED:
-            return error_answer(20429, {"Retry-After": "2"})
-        if to == UNAVAILABLE:
-            return _unavailable()
-        if to == UNAVAILABLE_ONCE:
-            first = form.get("StatusCallback", "") + form.get("Body", "")
-            if first not in self._refused_once:
-                _keep(self._refused_once, first, None)
-                return _unavailable()
-        if to == RESET and request.transport is not None:
-            request.transport.abort()
-            return _unavailable()
-        if to == SLOW:
-            await asyncio.sleep(self.control.slow)
-        return None
+    async def _list(self, request: web.Request) -> web.Response:
+        """Newest first, with Twilio's filters To and From."""
+        try:
+            account = _authenticated(request)
+        except Refused as refused:
+            return error_answer(refused.code)
+        asked = request.query
+        found = [
+            message
+            for message in reversed(self._messages.values())
+            if message.account == account
+            and asked.get("To", message.to) == message.to
+            and asked.get("From", message.sender) == message.sender
+        ]
+        size, page = min(1_000, _number(asked.get("PageSize"), 50)), _number(asked.get("Page"), 0)
+        return web.json_response(page_of(found, request.path_qs.removeprefix(f"/{self.channel}"), page, size))
 
-    async def _call_back(self, message: Message) -> None:
-        for status, code in FATES.get(message.to, DELIVERED).callbacks:
+    async def _account(self, request: web.Request) -> web.Response:
+        try:
+            return web.json_response(account_of(_authenticated(request)))
+        except Refused as refused:
+            return error_answer(refused.code)
+
+    async def _call_back(self, message: Message, callbacks: Callbacks) -> None:
+        for status, code in callbacks:
             await asyncio.sleep(self.control.delay)
             message.status, message.error_code = status, code
             await self._post(message)
@@ -174,28 +251,33 @@ def _authenticated(request: web.Request) -> str:
     return account
 
 
-def _accepted(account: str, form: dict[str, str]) -> Message:
-    """The message that a request asks for. Raises Refused."""
-    to, sender, service = form.get("To", ""), form.get("From", ""), form.get("MessagingServiceSid", "")
-    body = form.get("Body", "")
-    if not to:
-        raise Refused(21604)
-    if not sender and not service:
-        raise Refused(21603)
-    if not body:
-        raise Refused(21602)
-    if len(body) > _MAX_BODY:
-        raise Refused(21617)
-    if code := FROM_ERRORS.get(sender) or TO_ERRORS.get(to):
-        raise Refused(code)
-    return Message(account, to, sender, service, body, form.get("StatusCallback", ""))
+def _missing(form: Mapping[str, str]) -> int:
+    """Twilio's code for what a request lacks, 0 for nothing."""
+    if not form.get("To"):
+        return 21604
+    if not form.get("From") and not form.get("MessagingServiceSid"):
+        return 21603
+    if not form.get("Body"):
+        return 21602
+    return 21617 if len(form["Body"]) > _MAX_BODY else 0
+
+
+def _message(account: str, form: Mapping[str, str]) -> Message:
+    return Message(
+        account=account,
+        to=form["To"],
+        sender=form.get("From", ""),
+        service=form.get("MessagingServiceSid", ""),
+        body=form["Body"],
+        callback=form.get("StatusCallback", ""),
+    )
+
+
+def _number(text: str | None, default: int) -> int:
+    return int(text) if text and text.isdecimal() and len(text) < 9 else default
 
 
 def _keep(kept: OrderedDict[str, Any], key: str, value: Any) -> None:
     kept[key] = value
     if len(kept) > _KEPT:
         kept.popitem(last=False)
-
-
-def _unavailable() -> web.Response:
-    return web.Response(status=503, text="Service Unavailable")

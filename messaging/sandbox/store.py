@@ -1,5 +1,6 @@
 """What the sandbox remembers, in bounded memory, and how it behaves."""
 
+import os
 from collections import OrderedDict, deque
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ class Arrivals:
         key = (channel, owner)
         arrivals = self._kept.setdefault(key, deque())
         self._kept.move_to_end(key)
-        arrivals.appendleft({"at": datetime.now(UTC).isoformat(), **content})
+        arrivals.appendleft({"arrival": os.urandom(8).hex(), "at": datetime.now(UTC).isoformat(), **content})
         self._count += 1
         if len(arrivals) > PER_OWNER:
             arrivals.pop()

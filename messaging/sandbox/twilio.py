@@ -6,6 +6,7 @@ https://www.twilio.com/docs/messaging/api/message-resource
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -13,6 +14,7 @@ from typing import Any
 
 from aiohttp import web
 from django.conf import settings
+from yarl import URL
 
 from messaging.gsm import encoded
 
@@ -27,12 +29,26 @@ ERRORS = {
     21603: (400, "A 'From' phone number is required."),
     21604: (400, "A 'To' phone number is required."),
     21606: (400, "The 'From' phone number provided is not a valid message-capable Twilio phone number"),
+    21608: (400, "The number is unverified. Trial accounts cannot send messages to unverified numbers"),
     21610: (400, "Attempt to send to unsubscribed recipient"),
     21611: (429, "This 'From' number has exceeded the maximum number of queued messages"),
     21612: (400, "The message cannot be sent with the current combination of 'To' and 'From' parameters"),
     21614: (400, "'To' number is not a valid mobile number"),
     21617: (400, "The concatenated message body exceeds the 1600 character limit"),
 }
+
+
+DELIVERY_ERRORS = {
+    21610: "opted out",
+    30001: "queue overflow",
+    30003: "unreachable handset",
+    30004: "blocked",
+    30005: "unknown handset",
+    30006: "landline",
+    30007: "filtered",
+    30008: "unknown error",
+}
+SUSPENDED = "deaddead"
 
 
 def sandbox_credentials(tenant: str) -> tuple[str, str]:
@@ -43,6 +59,20 @@ def sandbox_credentials(tenant: str) -> tuple[str, str]:
 
 def token_of(sid: str) -> str:
     return hmac.new(settings.SECRET_KEY.encode(), b"sandbox.sms:" + sid.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def account_of(sid: str) -> dict[str, Any]:
+    """https://www.twilio.com/docs/iam/api/account: suspended is one whose SID ends in SUSPENDED."""
+    status = "suspended" if sid.endswith(SUSPENDED) else "active"
+    return {
+        "sid": sid,
+        "friendly_name": "Sandbox",
+        "status": status,
+        "type": "Full",
+        "owner_account_sid": sid,
+        "uri": f"/2010-04-01/Accounts/{sid}.json",
+        "subresource_uris": {"messages": f"/2010-04-01/Accounts/{sid}/Messages.json"},
+    }
 
 
 class Refused(Exception):
@@ -92,6 +122,26 @@ class Message:
             "to": self.to,
             "uri": f"{uri}.json",
         }
+
+
+def page_of(messages: Sequence[Message], uri: str, page: int, size: int) -> dict[str, Any]:
+    """https://www.twilio.com/docs/usage/twilios-response#pagination: one page of a list, newest first."""
+    shown = messages[page * size : (page + 1) * size]
+
+    def place(number: int) -> str:
+        return str(URL(uri).update_query({"PageSize": size, "Page": number}))
+
+    return {
+        "messages": [message.to_json() for message in shown],
+        "uri": uri,
+        "page": page,
+        "page_size": size,
+        "start": page * size,
+        "end": page * size + max(0, len(shown) - 1),
+        "first_page_uri": place(0),
+        "previous_page_uri": place(page - 1) if page else None,
+        "next_page_uri": place(page + 1) if len(messages) > (page + 1) * size else None,
+    }
 
 
 def callback_form(message: Message) -> dict[str, str]:

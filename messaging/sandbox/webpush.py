@@ -5,15 +5,8 @@ Source: RFC 8030 (https://www.rfc-editor.org/rfc/rfc8030), 8188, 8291 and 8292.
     POST /webpush/<subscription>   201 with Location; 400, 401, 413 or 415 with a sentence for what breaks the rules
     GET  /webpush/<subscription>   the subscription object: every name has one, with keys of its own
 
-The subscription's name decides. A name may go on after a hyphen, so that there are many of a kind: 410-alice.
-
-| name | answer |
-|---|---|
-| 4xx, 5xx | that status: 403 (another sender's subscription), 404, 410, 413, 500 ...; 429 with Retry-After: 2 |
-| 4xx-once, 5xx-once | that status to the first request, 201 from then on |
-| slow | 201 after the control's `slow` seconds |
-| reset | none: the connection is cut once the request has been read |
-| anything else | 201 |
+The subscription's name decides, as Gateway.magic declares. A name may go on after a hyphen, so that there are many of a
+kind: 410-alice. Every other is answered 201.
 """
 
 import asyncio
@@ -32,7 +25,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from messaging.sandbox.base import Gateway as Base
-from messaging.sandbox.base import Surroundings
+from messaging.sandbox.base import Magic, Surroundings
 from messaging.sandbox.browser import Browser, browser
 from messaging.vapid import from_base64url
 
@@ -58,6 +51,15 @@ class Gateway(Base):
 
     {"subscription", "path", "headers" (names in lower case), "status" (answered), "vapid" (claims), "body" (decrypted)}
     """
+
+    magic = (
+        Magic("<status>", "that status, 400 to 599: 403 for another sender's subscription, 404, 410, 413, 500 ..."),
+        Magic("429", "429 with Retry-After: 2"),
+        Magic("<status>-once", "that status to the first request, then 201"),
+        Magic("slow", "201 after 30 seconds (`slow`)"),
+        Magic("reset", "none: the connection is cut once the request has been read"),
+    )
+    magic_place = "last part of the endpoint, /webpush/..."
 
     def __init__(self, channel: str, surroundings: Surroundings):
         super().__init__(channel, surroundings)

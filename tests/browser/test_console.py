@@ -8,7 +8,17 @@ from tests.browser.conftest import ConsoleUnderTest, Visitor
 pytestmark = pytest.mark.browser
 
 ALICE, BOB, CHARLIE = "alice@acme.example", "bob@acme.example", "charlie@globex.example"
-OF_ACME = ("messages", "send", "channels", "channels/sms", "channels/websocket", "keys", "keys/new")
+OF_ACME = (
+    "messages",
+    "send",
+    "sandbox/",
+    "sandbox/ios",
+    "channels",
+    "channels/sms",
+    "channels/websocket",
+    "keys",
+    "keys/new",
+)
 PAGES = (*(f"/t/acme/{page}" for page in OF_ACME), "/accounts/", "/api/v1/docs")
 
 

@@ -29,6 +29,16 @@ def sandbox(settings: Settings) -> Iterator[Sandbox]:
     assert not thread.is_alive()
 
 
+@pytest.fixture
+def providers(sandbox: Sandbox, settings: Settings) -> Sandbox:
+    """Live messages, too, go to the sandbox."""
+    places = {"twilio": "sms", "apns": "ios", "apns_development": "ios", "fcm": "android", "google_oauth": "android"}
+    places["mailgun"] = "email"
+    own = {provider: f"{sandbox.url}/{channel}" for provider, channel in places.items()}
+    settings.PROVIDER_URLS = {**settings.PROVIDER_URLS, **own}
+    return sandbox
+
+
 async def _serve(running: "Future[tuple[Sandbox, Callable[[], object]]]") -> None:
     sandbox, done, loop = Sandbox("127.0.0.1", 0, 0), asyncio.Event(), asyncio.get_running_loop()
     try:

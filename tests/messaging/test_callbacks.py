@@ -80,14 +80,24 @@ def test_a_test_callback_is_verified_with_the_sandboxs_token(acme: TenantUnderTe
 
 
 @pytest.mark.services
-@pytest.mark.parametrize(("mode", "status"), [("live", "retired"), ("test", "active")])
-def test_a_dead_number_is_retired_by_a_live_callback_only(acme: TenantUnderTest, mode: str, status: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "code", "status"),
+    [
+        ("live", "30005", "retired"),
+        ("live", "21610", "retired"),
+        ("live", "30003", "active"),
+        ("test", "30005", "active"),
+    ],
+)
+def test_a_number_that_must_not_be_used_is_retired_by_a_live_callback_only(
+    acme: TenantUnderTest, mode: str, code: str, status: str
+) -> None:
     set_channel_config("acme", "sms", CONFIG, by=acme.owner)
     address = AddressInput("sms", "+34600000001")
     subscriptions.put_receiver("acme", "alice", [address])
     url, _ = our_url("acme", mode)
     token = TOKEN if mode == "live" else sandbox_credentials("acme")[1]
-    assert twilio_calls(url, token, "undelivered", "30005").status_code == 200
+    assert twilio_calls(url, token, "undelivered", code).status_code == 200
     (kept,) = selectors.receiver("acme", "alice").addresses
     assert kept.status == status
 

@@ -1,5 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
@@ -10,18 +12,21 @@ from pytest_django import Settings
 from twilio.request_validator import RequestValidator
 
 from feedback.events import Status
-from messaging import twilio_api
+from messaging import twilio_api, twilio_lookup
 from messaging.callback_urls import callback_url
 from messaging.channels import channel
 from messaging.channels.base import BadSignature, Callback, DeliveryError, Outcome
 from messaging.channels.sms import Config, Sms
 from messaging.sandbox.server import Sandbox
-from messaging.sandbox.twilio import sandbox_credentials
+from messaging.sandbox.sms import Gateway
+from messaging.sandbox.twilio import Message, sandbox_credentials
 from messaging.twilio_api import OVERRIDES, TryLater, TwilioHttp, verified_form
 from tests.environment import free_port
 from tests.messaging.sending import outcomes, outgoing, recipient
 
 ACCOUNT = "AC" + "0" * 32
+CUT, LOST = "+15005550114", "+15005550115"
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest_asyncio.fixture
@@ -108,7 +113,7 @@ async def test_the_override_replaces_text_and_sender(sandbox: Sandbox, sms: Sms)
         ("+15005550001", {}, Status.FAILED, "invalid_address", True, 21211),
         ("+15005550002", {}, Status.FAILED, "unroutable", False, 21612),
         ("+15005550003", {}, Status.FAILED, "region_not_enabled", False, 21408),
-        ("+15005550004", {}, Status.SUPPRESSED, "opted_out", False, 21610),
+        ("+15005550004", {}, Status.SUPPRESSED, "opted_out", True, 21610),
         ("+15005550009", {}, Status.FAILED, "not_mobile", True, 21614),
         ("+34600000001", {"sender": "+15005550001"}, Status.FAILED, "invalid_sender", False, 21212),
         ("+34600000001", {"sender": "+15005550007"}, Status.FAILED, "invalid_sender", False, 21606),
@@ -138,7 +143,7 @@ async def test_every_row_of_the_error_table_is_what_the_gateway_makes_of_it(
     from messaging.sandbox import sms as gateway
     from messaging.sandbox import twilio
 
-    monkeypatch.setitem(gateway.TO_ERRORS, "+34600000099", code)
+    monkeypatch.setattr(gateway, "FATES", {"+34600000099": gateway.Fate(code=code)})
     monkeypatch.setitem(twilio.ERRORS, code, twilio.ERRORS.get(code, (400, "Refused +34600000099")))
     outcome = await one(sms, "+34600000099")
     expected, reason = twilio_api.ERRORS[code]
@@ -192,6 +197,62 @@ async def test_a_timeout_after_the_request_left_is_unknown(
     monkeypatch.setattr(twilio_api, "TIMEOUT", 0.2)
     outcome = await one(sms, "+15005550110")
     assert (outcome.status, outcome.reason, outcome.unknown) == (Status.DEFERRED, "timeout", True)
+
+
+async def test_a_message_that_twilio_took_without_a_word_is_found(sandbox: Sandbox, sms: Sms) -> None:
+    outcome = await one(sms, LOST)
+    (arrived,) = sandbox.arrivals.newest("sms", None, 10)
+    assert (outcome.status, outcome.provider_id, arrived["answer"]) == (Status.SENT, arrived["sid"], 0)
+    assert outcome.detail == {"looked_up": True, "status": "queued", "encoding": "GSM-7", "segments": 1}
+
+
+async def test_of_equal_messages_each_is_found_for_one_delivery(sandbox: Sandbox, sms: Sms) -> None:
+    message = outgoing()
+    targets = [recipient(sms, message, name, LOST) for name in ("alice", "bob")]
+    found = await outcomes(sms, sms.sandbox_config("acme"), message, targets)
+    sids = {row["sid"] for row in sandbox.arrivals.newest("sms", None, 10)}
+    assert len(sids) == 2 and {outcome.provider_id for outcome in found} == sids
+
+
+@pytest.mark.parametrize("changes", [{"body": "Another text."}, {"to": "+34600000002"}, {"created": LONG_AGO}])
+async def test_another_message_is_not_taken_for_it(
+    sandbox: Sandbox, sms: Sms, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(twilio_lookup, "AGAIN", 0)
+    put_into(sandbox, **{"to": CUT, **changes})
+    outcome = await one(sms, CUT)
+    assert (outcome.status, outcome.unknown) == (Status.DEFERRED, True)
+
+
+@pytest.mark.parametrize(
+    ("config", "target", "requests"),
+    [
+        ({"retry_unknown": True}, {"attempt": 2}, 0),
+        ({"retry_unknown": True}, {"attempt": 1}, 1),
+        ({"retry_unknown": True}, {"attempt": 2, "round": 2}, 1),
+        ({}, {"attempt": 2}, 1),
+    ],
+)
+async def test_a_message_is_looked_for_before_it_is_repeated(
+    sandbox: Sandbox, sms: Sms, config: dict[str, Any], target: dict[str, Any], requests: int
+) -> None:
+    message = outgoing()
+    sid = put_into(sandbox, to="+34600000001")
+    to = replace(recipient(sms, message, "alice", "+34600000001"), **target)
+    (outcome,) = await outcomes(sms, {**sms.sandbox_config("acme"), **config}, message, [to])
+    assert outcome.status is Status.SENT
+    assert len(sandbox.arrivals.newest("sms", None, 10)) == requests
+    assert (outcome.provider_id == sid) == (requests == 0)
+
+
+def put_into(sandbox: Sandbox, **fields: Any) -> str:
+    """A message that acme's account has already, with the text of outgoing(); its SID."""
+    gateway = sandbox.gateways["sms"]
+    assert isinstance(gateway, Gateway)
+    body = "Hello\nThis is a message."
+    parts = {"account": sandbox_credentials("acme")[0], "sender": "+15005550006", "service": "", "callback": ""}
+    message = Message(**{"body": body, **parts, **fields})
+    return gateway.put(message)
 
 
 async def test_a_provider_that_nobody_reaches_is_deferred_and_known_not_to_have_the_message(
@@ -271,6 +332,7 @@ async def test_a_signed_callback_says_that_the_message_was_delivered(
         ("+15005550103", ["sent", "failed"], "unknown_handset"),
         ("+15005550104", ["failed"], "landline"),
         ("+15005550105", ["failed"], "filtered"),
+        ("+15005550109", ["failed"], "opted_out"),
     ],
 )
 async def test_a_callback_says_why_the_message_was_not_delivered(

@@ -1,4 +1,4 @@
-"""manage.py configure_channel SLUG CHANNEL [--set NAME=VALUE ...] [--off] [--show]"""
+"""manage.py configure_channel SLUG CHANNEL [--set NAME=VALUE ...] [--off] [--anyway] [--show]"""
 
 import getpass
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from messaging import channel_forms
+from messaging import channel_forms, credentials
 from messaging.channel_forms import ConfigForm
 from messaging.channels import registry
 from messaging.channels.base import Channel
@@ -32,6 +32,7 @@ class Command(BaseCommand):
             help="repeatable; what is not named stays, an empty value is dropped, - reads it from standard input",
         )
         parser.add_argument("--off", action="store_true", help="turn it off; what is stored stays")
+        parser.add_argument("--anyway", action="store_true", help="save also if the provider cannot be asked")
         parser.add_argument("--show", action="store_true", help="print what is stored, secrets masked; changes nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -40,11 +41,13 @@ class Command(BaseCommand):
             row = selectors.tenant_named(tenant)
             stored = selectors.channel_config(tenant, channel.name)
             if options["show"]:
-                if options["set"] or options["off"]:
+                if options["set"] or options["off"] or options["anyway"]:
                     raise CommandError("--show changes nothing: use it alone.")
                 self._show(tenant, channel)
                 return
             form = _form(channel, dict(stored.values) if stored else {}, options["set"])
+            if not options["off"]:
+                _check(channel, form.values, options["anyway"])
             provider = channel_forms.provider_of(channel, form.values)
             services.set_channel_config(row, channel.name, form.values, not options["off"], provider)
         except SprayerError as error:
@@ -58,6 +61,9 @@ class Command(BaseCommand):
     def _show(self, tenant: str, channel: Channel) -> None:
         stored, secrets = selectors.channel_config(tenant, channel.name), secret_fields(channel.Config)
         self.stderr.write(f"{channel.name} of {tenant} is {channel_forms.state(tenant, channel).state}.")
+        if stored and stored.refused_at:
+            since = f"{stored.refused_at:%Y-%m-%d %H:%M} UTC"
+            self.stderr.write(f"The provider refuses these credentials since {since}: {stored.refused_words}")
         for name, value in (stored.values if stored else {}).items():
             self.stdout.write(f"{name}={'********' if value and name in secrets else value}")
 
@@ -79,6 +85,14 @@ def _form(channel: Channel, stored: dict[str, Any], settings: Sequence[str]) -> 
         lines = [f"{name}: {error['message']}" for name, found in errors.items() for error in found]
         raise CommandError("\n".join(line.removeprefix("__all__: ") for line in lines))
     return form
+
+
+def _check(channel: Channel, values: dict[str, Any], anyway: bool) -> None:
+    """Raises CommandError with what the provider has against it."""
+    doubt = credentials.doubt(channel, values)
+    if doubt and (doubt.refused or not anyway):
+        advice = "Nothing is saved." if doubt.refused else "Nothing is saved; --anyway saves it all the same."
+        raise CommandError(f"{doubt.sentence} {advice}")
 
 
 def _read(name: str) -> str:
