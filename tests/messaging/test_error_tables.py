@@ -146,6 +146,7 @@ TABLES: Mapping[str, Sequence[Row]] = {
         Row("deadb004", SENT, requests=2),
         Row("deadb005", SENT, alone=True),
         Row("deadb006", DEFERRED, "rate_limited"),
+        Row("deadb007", FAILED, "unregistered"),
     ],
     "android": [
         Row("any other", SENT, name="cRabbitHole_0123456789:APA91bWonderland"),
