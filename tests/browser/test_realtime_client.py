@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +17,21 @@ from deploy.local.stack import Stack
 from deploy.screenshots import chromium
 from subscriptions.services import put_receiver
 from tests.browser.gate import Gate, gate
+from tests.browser.scripted import serving
 from tests.conftest import TenantUnderTest
 from tests.environment import ROOT, free_port
 from tests.live import LiveSystem, wait_for
 
 pytestmark = pytest.mark.browser
 
+CONNECT = """async ([url, options]) => {
+    const { Sprayer } = await import(`${url}/static/sprayer.mjs`);
+    Object.assign(window, { heard: [], tokens: 0 });
+    const tokenProvider = async () => { const given = await token(); tokens += 1; return given; };
+    window.inbox = new Sprayer({ url, tokenProvider, ...options });
+    for (const type of ["message", "gap", "state", "error"]) inbox.on(type, (event) => heard.push([type, event]));
+    inbox.connect();
+}"""
 SAMPLE = ROOT / "docs" / "examples" / "realtime"
 RECEIVERS = ("alice", "bob")
 
@@ -68,7 +77,8 @@ def processes(
 ) -> Iterator[LiveSystem]:
     """Two web processes, and what a message needs to arrive and to be delivered."""
     system = LiveSystem(tmp_path_factory.mktemp("realtime"))
-    system.start("web", "web", "dispatcher", "feeder")
+    system.start("web", "web", "feeder")
+    system.start("dispatcher", args=("--concurrency", "1"))  # a receiver's inbox has the order of sending
     yield system
     system.close()
 
@@ -93,6 +103,15 @@ def network(processes: LiveSystem) -> Iterator[Gate]:
 def browser(application: Application) -> Iterator[Browser]:
     with chromium() as browser:
         yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page of another origin than Sprayer."""
+    with serving("<!doctype html><link rel='icon' href='data:,'>", SAMPLE) as url:
+        page = browser.new_page()
+        page.goto(f"{url}/")
+        yield page
 
 
 @contextmanager
@@ -120,7 +139,34 @@ def _answers(url: str) -> bool:
         return False
 
 
-def inbox(context: BrowserContext, url: str, receiver: str, transport: str = "websocket") -> Page:
+def connect(
+    page: Page,
+    application: Application,
+    network: Gate,
+    token: Callable[[], Any] | None = None,
+    **options: Any,
+) -> None:
+    """alice's client with the tenant's tokens; the page notes what it hears."""
+    page.expose_function("token", token or application.token)
+    page.evaluate(CONNECT, [network.url, options])
+
+
+def through(page: Page, transport: str) -> None:
+    page.wait_for_function("(transport) => inbox.transport === transport", arg=transport, timeout=15_000)
+
+
+def kinds(page: Page) -> list[str]:
+    return [kind for kind, _ in page.evaluate("heard")]
+
+
+def arrived(page: Page, application: Application) -> None:
+    """Every message once and in order, and nothing else."""
+    bodies = "heard.filter(([kind]) => kind === 'message').map(([, { content }]) => content.body)"
+    page.wait_for_function(f"(sent) => {bodies}.length >= sent.length", arg=application.sent, timeout=15_000)
+    assert page.evaluate(bodies) == application.sent
+
+
+def inbox(context: BrowserContext, url: str, receiver: str, transport: str) -> Page:
     """The sample's page once it is connected."""
     page = context.new_page()
     page.goto(f"{url}/?receiver={receiver}")
@@ -133,16 +179,30 @@ def expect_all(page: Page, application: Application) -> None:
     expect(page.locator("#messages li")).to_have_text(application.sent, timeout=15_000)
 
 
+@pytest.mark.parametrize(
+    ("transport", "refused"),
+    [
+        ("websocket", set[str]()),
+        ("sse", {"Upgrade: websocket"}),
+        ("longpoll", {"Upgrade: websocket", "/api/v1/inbox/stream"}),
+    ],
+)
 def test_two_browsers_and_one_that_loses_the_network_and_comes_back_to_another_process(
-    processes: LiveSystem, application: Application, network: Gate, browser: Browser, tmp_path: Path
+    processes: LiveSystem,
+    application: Application,
+    network: Gate,
+    browser: Browser,
+    tmp_path: Path,
+    transport: str,
+    refused: set[str],
 ) -> None:
-    away = browser.new_context()
+    away, network.refused = browser.new_context(), refused
     with (
         sample(application, str(processes["web2"].url), tmp_path / "alice.log") as at_home,
         sample(application, network.url, tmp_path / "bob.log") as on_the_way,
     ):
-        alice = inbox(browser.new_context(), at_home, "alice")
-        bob = inbox(away, on_the_way, "bob")
+        alice = inbox(browser.new_context(), at_home, "alice", "websocket")
+        bob = inbox(away, on_the_way, "bob", transport)
         alice.get_by_label("Text").fill("1")
         alice.get_by_role("button", name="Send").click()
         application.sent.append("1")
@@ -155,7 +215,6 @@ def test_two_browsers_and_one_that_loses_the_network_and_comes_back_to_another_p
         expect(bob.get_by_role("status")).to_have_text("offline")
         application.send(10)
         expect_all(alice, application)
-        processes["web"].stop()
         network.upstream = str(processes["web2"].url)
         network.mend()
         away.set_offline(False)
@@ -163,5 +222,81 @@ def test_two_browsers_and_one_that_loses_the_network_and_comes_back_to_another_p
         application.send(2)
         for page in (alice, bob):
             expect_all(page, application)
-    for message in application.ids:
-        wait_for(lambda: application.counted(message) == {"delivered": 2}, what="the delivered status")  # noqa: B023
+    wait_for(
+        lambda: all(application.counted(message) == {"delivered": 2} for message in application.ids),
+        what="the delivered status",
+    )
+
+
+def test_a_client_changes_from_transport_to_transport_and_back(
+    application: Application, network: Gate, page: Page
+) -> None:
+    connect(page, application, network, timings={"upgrade": 300, "upgradeMost": 300, "backoff": 50})
+    through(page, "websocket")
+    application.send(3)
+    for transport, refused in (
+        ("sse", {"Upgrade: websocket"}),
+        ("longpoll", {"Upgrade: websocket", "/api/v1/inbox/stream"}),
+        ("sse", {"Upgrade: websocket"}),
+        ("websocket", set[str]()),
+    ):
+        network.refused = refused
+        network.cut()
+        network.mend()
+        application.send(3)
+        through(page, transport)
+        application.send(3)
+    arrived(page, application)
+    assert "gap" not in kinds(page)
+
+
+def test_a_token_is_replaced_before_it_expires_and_after(application: Application, network: Gate, page: Page) -> None:
+    asked: list[str] = []
+
+    def token() -> Any:
+        """Every second one has no expires_at, so that the server has to end the connection."""
+        answer = application.token("alice", ttl=2)
+        asked.append(answer["token"])
+        return answer if len(asked) % 2 else answer["token"]
+
+    connect(page, application, network, token)
+    through(page, "websocket")
+    for number in range(1, 5):
+        page.wait_for_function("(number) => tokens > number", arg=number, timeout=10_000)
+        application.send()
+        arrived(page, application)
+    states = [event["state"] for kind, event in page.evaluate("heard") if kind == "state"]
+    assert "token_expired" in [event["code"] for kind, event in page.evaluate("heard") if kind == "error"]
+    assert len(asked) > states.count("connecting"), "one was replaced without a break"
+
+
+def test_a_connection_that_has_died_in_silence_is_found(application: Application, network: Gate, page: Page) -> None:
+    connect(page, application, network, timings={"ping": 200, "pong": 300, "backoff": 50})
+    through(page, "websocket")
+    application.send()
+    arrived(page, application)
+    network.freeze()
+    application.send()
+    arrived(page, application)
+
+
+def test_a_lost_position_is_a_gap_and_the_history_tells_what_there_was(
+    application: Application, network: Gate, page: Page
+) -> None:
+    application.send(3)
+    page.evaluate(f"sessionStorage.setItem('sprayer:{network.url}/', JSON.stringify({{ epoch: 'gone', offset: '7' }}))")
+    connect(page, application, network, storage="session")
+    arrived(page, application)
+    assert "gap" in kinds(page)
+    first = page.evaluate("inbox.history({ limit: 2 })")
+    rest = page.evaluate("(before) => inbox.history({ before })", first["next_before"])
+    assert [message["content"]["body"] for message in first["messages"] + rest["messages"]] == ["3", "2", "1"]
+    page.evaluate("(message) => inbox.read(message)", first["messages"][0])
+    wait_for(lambda: application.counted(application.ids[2]).get("read") == 1, what="the read status")
+
+
+def test_the_files_are_served_with_their_types(processes: LiveSystem) -> None:
+    for name in ("sprayer.js", "sprayer.mjs"):
+        answer = httpx.get(f"{processes['web2'].url}/static/{name}")
+        assert answer.headers["Content-Type"].startswith("text/javascript")
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
