@@ -81,6 +81,16 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class History:
+    """What an inbox held, newest first."""
+
+    epoch: str
+    entries: tuple[Entry, ...]
+    upto: int
+    """Go on before this offset; 0: there is nothing older."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ack:
     """A receiver has everything up to this offset."""
 
@@ -131,6 +141,16 @@ async def read(tenant: str, positions: Sequence[tuple[str, int]], count: int) ->
     ]
 
 
+async def history(tenant: str, receiver: str, before: int | None, count: int) -> History:
+    """The newest `count` entries before an offset, newest first. Raises Lost."""
+    arguments = [_now(), receiver, "" if before is None else before, count]
+    run_id, lost, *found = await _run(tenant, "inbox_history", [stream_key(tenant, receiver)], arguments)
+    if lost:
+        raise Lost(tenant, lost, run_id)
+    ((epoch, upto, entries),) = found
+    return History(epoch, tuple(_entry(*raw) for raw in entries), int(upto))
+
+
 async def frames(tenant: str, messages: Sequence[str]) -> dict[str, str]:
     """The frames of messages; those that are gone are missing."""
     return {message: frame for message, frame in (await _payloads(tenant, messages, "frame")).items() if frame}
@@ -145,6 +165,12 @@ async def metadata(tenant: str, messages: Sequence[str]) -> dict[str, dict[str, 
 async def newly_acknowledged(tenant: str, acks: Sequence[Ack]) -> list[list[Entry]]:
     """Which entries each ack would acknowledge for the first time; none where its epoch is over."""
     answers = await _run(tenant, "inbox_ack", *_ack_arguments(tenant, "peek", acks))
+    return [[_entry(*raw) for raw in answer or ()] for answer in answers]
+
+
+async def entries_at(tenant: str, places: Sequence[Ack]) -> list[list[Entry]]:
+    """The entry at just each of these offsets; none where it has left or its epoch is over."""
+    answers = await _run(tenant, "inbox_ack", *_ack_arguments(tenant, "at", places))
     return [[_entry(*raw) for raw in answer or ()] for answer in answers]
 
 
@@ -204,7 +230,7 @@ def _entry(offset: str, fields: list[str]) -> Entry:
 
 def _ack_arguments(tenant: str, action: str, acks: Sequence[Ack]) -> tuple[list[str], list[Any]]:
     keys = [stream_key(tenant, ack.receiver) for ack in acks]
-    return keys, [action, *(value for ack in acks for value in (ack.epoch, ack.offset))]
+    return keys, [action, _now(), *(value for ack in acks for value in (ack.epoch, ack.offset))]
 
 
 async def _payloads(tenant: str, messages: Sequence[str], field: str) -> dict[str, str | None]:

@@ -1,10 +1,13 @@
-"""One realtime connection's place in an inbox, and how much may be under way to its client."""
+"""One connection's place in an inbox, and how much may be under way to its client. Each transport has its own kind."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from messaging.inbox import Entry, View
+from messaging.realtime.refusals import Refused
+from sprayer_project.ids import new_id
 
 
 @dataclass(slots=True)
@@ -27,21 +30,22 @@ class Start:
 def start_of(view: View, epoch: str | None = None, offset: int | None = None) -> Start:
     """Where to begin in an inbox, with or without a resume request."""
     if offset is None:
-        return Start(view.epoch, view.acked, view.acked >= view.floor)
+        return Start(view.epoch, max(view.acked, view.floor), view.acked >= view.floor)
     if epoch != view.epoch or offset > view.last:
-        return Start(view.epoch, view.acked, False)
-    return Start(view.epoch, offset, offset >= view.floor)
+        return Start(view.epoch, max(view.acked, view.floor), False)
+    return Start(view.epoch, max(offset, view.floor), offset >= view.floor)
 
 
 class Connection:
-    """A follower of one inbox. send takes a frame's text; full is called when the window has just filled up."""
+    """A follower of one inbox. window: bytes that may be unacknowledged."""
 
-    def __init__(
-        self, tenant: str, receiver: str, window: int, send: Callable[[str], Awaitable[None]], full: Callable[[], None]
-    ):
+    transport = ""
+
+    def __init__(self, tenant: str, receiver: str, window: float = inf):
+        self.id = new_id("con")
         self.tenant, self.receiver = tenant, receiver
         self.position = Position("", 0)
-        self._send, self._full, self._window = send, full, window
+        self._window = window
         self._unacknowledged: deque[tuple[int, int]] = deque()
         self._bytes = 0
 
@@ -49,6 +53,21 @@ class Connection:
     def ready(self) -> bool:
         """Whether more may be sent: less than a window of bytes is unacknowledged."""
         return self._bytes < self._window
+
+    async def deliver(self, offset: int, frame: str) -> None:
+        """Send a message frame to the client."""
+        raise NotImplementedError
+
+    async def moved(self, start: Start) -> None:
+        """There may be a hole: the inbox has another epoch, or lost entries before they were read. Tell the client."""
+        raise NotImplementedError
+
+    async def expel(self, reason: Refused) -> None:
+        """Tell the client and close."""
+        raise NotImplementedError
+
+    def full(self) -> None:
+        """The window has just filled up."""
 
     def place(self, start: Start) -> None:
         """Read from here on."""
@@ -74,9 +93,9 @@ class Connection:
             size = len(frame)
             self._unacknowledged.append((entry.offset, size))
             self._bytes += size
-            await self._send(frame)
+            await self.deliver(entry.offset, frame)
             if not self.ready:
-                self._full()
+                self.full()
         if position is self.position:
             position.offset = max(position.offset, upto)
         return position is self.position

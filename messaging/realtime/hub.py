@@ -8,7 +8,7 @@ connections have seen, so that a lost wake-up costs time only.
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,7 +20,8 @@ from messaging import inbox, inbox_restore
 from messaging.inbox import Entry, View
 from messaging.realtime import frames
 from messaging.realtime.bodies import Bodies
-from messaging.realtime.connection import Connection
+from messaging.realtime.connection import Connection, start_of
+from messaging.realtime.refusals import Restarting
 from sprayer_project import redis
 from sprayer_project.errors import STORE_ERRORS, StoreUnavailable
 from sprayer_project.ids import new_id
@@ -32,32 +33,22 @@ _SUBSCRIBE_TIMEOUT = 3.0
 _PAUSE = 0.5
 
 
-class Member(Connection):
-    """A connection that the hub can send away and move to a new epoch."""
-
-    async def moved(self, view: View) -> None:
-        """The inbox has another epoch than the connection's: place it and tell its client."""
-        raise NotImplementedError
-
-    async def expel(self, code: str, detail: str, close_code: int) -> None:
-        """Tell the client and close."""
-        raise NotImplementedError
-
-
 class Hub:
     def __init__(self) -> None:
         self.process = new_id("prc")
         self.draining = False
-        self._members: dict[tuple[str, str], set[Member]] = {}
+        self._members: dict[tuple[str, str], set[Connection]] = {}
         self._dirty: defaultdict[str, set[str]] = defaultdict(set)
         self._readers: dict[str, asyncio.Task[None]] = {}
         self._subscribed: dict[int, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._bodies = Bodies()
+        self.bodies = Bodies()
 
-    async def add(self, member: Member) -> None:
-        """Register a connection that has been placed; its inbox is read at once. Raises a store's error."""
+    async def add(self, member: Connection) -> None:
+        """Register a connection that has been placed; its inbox is read at once. Raises Refused and a store's error."""
         await self._subscribe(redis.shard_of(member.tenant))
+        if self.draining:
+            raise Restarting
         self._members.setdefault((member.tenant, member.receiver), set()).add(member)
         try:
             await inbox.hold(member.tenant, [member.receiver], self.process)
@@ -66,7 +57,7 @@ class Hub:
             raise
         self.mark(member.tenant, [member.receiver])
 
-    async def remove(self, member: Member) -> None:
+    async def remove(self, member: Connection) -> None:
         members = self._members.get((member.tenant, member.receiver), set())
         members.discard(member)
         if not members and self._members.pop((member.tenant, member.receiver), None) is not None:
@@ -84,11 +75,15 @@ class Hub:
         if tenant not in self._readers:
             self._readers[tenant] = self._spawn(self._read_tenant(tenant))
 
+    async def read_once(self, member: Connection) -> None:
+        """Give a connection that is placed, and not registered, what waits now. Raises a store's error."""
+        await inbox_restore.whole(partial(self._read_once, member))
+
     async def drain(self) -> None:
         """Send every connection to another process; new ones are refused."""
         self.draining = True
         for member in [member for members in self._members.values() for member in members]:
-            await member.expel("restarting", "The server restarts: connect again.", frames.RESTARTING)
+            await member.expel(Restarting())
 
     @property
     def connections(self) -> int:
@@ -124,29 +119,24 @@ class Hub:
         if not positions:
             return
         views = await inbox.read(tenant, positions, _ENTRIES)
-        wanted = {entry.message for view in views for entry in view.entries}
-        bodies = await self._bodies.get(tenant, wanted)
+        bodies = await self.bodies.get(tenant, {entry.message for view in views for entry in view.entries})
         for (receiver, _), view in zip(positions, views, strict=True):
-            messages = [
-                (entry, frames.message(entry, bodies[entry.message]))
-                for entry in view.entries
-                if entry.message in bodies
-            ]
-            await self._give(tenant, receiver, view, messages)
+            await self._give(tenant, receiver, view, _messages(view, bodies))
+
+    async def _read_once(self, member: Connection) -> None:
+        (view,) = await inbox.read(member.tenant, [(member.receiver, member.position.offset)], _ENTRIES)
+        bodies = await self.bodies.get(member.tenant, {entry.message for entry in view.entries})
+        await _give_one(member, view, _messages(view, bodies))
 
     async def _give(self, tenant: str, receiver: str, view: View, messages: Sequence[tuple[Entry, str]]) -> None:
         again = view.upto < view.last
         for member in self._of(tenant, receiver):
-            position = member.position
-            if position.epoch != view.epoch:
-                await member.moved(view)
-                again = True
-            elif not await member.offer(position, messages, view.upto):
+            if not await _give_one(member, view, messages):
                 again = again or member.ready
         if again:
             self.mark(tenant, [receiver])
 
-    def _of(self, tenant: str, receiver: str) -> list[Member]:
+    def _of(self, tenant: str, receiver: str) -> list[Connection]:
         return list(self._members.get((tenant, receiver), ()))
 
     async def _subscribe(self, shard: int) -> None:
@@ -210,6 +200,20 @@ class Hub:
     def _behind(self, tenant: str, receiver: str, at: tuple[str, int]) -> bool:
         positions = [member.position for member in self._of(tenant, receiver)]
         return any(position.epoch != at[0] or position.offset < at[1] for position in positions)
+
+
+async def _give_one(member: Connection, view: View, messages: Sequence[tuple[Entry, str]]) -> bool:
+    """False where something was left for later."""
+    position = member.position
+    if position.epoch != view.epoch or position.offset < view.floor:
+        await member.moved(start_of(view, position.epoch, position.offset))
+        return False
+    return await member.offer(position, messages, view.upto)
+
+
+def _messages(view: View, bodies: Mapping[str, str]) -> list[tuple[Entry, str]]:
+    """The view's entries with their frames; a message whose body is gone is left out."""
+    return [(entry, frames.message(entry, bodies[entry.message])) for entry in view.entries if entry.message in bodies]
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
