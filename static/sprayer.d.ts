@@ -111,7 +111,7 @@ export class Sprayer {
   readonly transport: TransportName | null;
   /** Known once connected. */
   readonly receiver: string | null;
-  /** The present connection's id, for a message's exclude_connection; null over long poll. */
+  /** The connection's id, for a message's exclude_connection; null before the first one. */
   readonly connection: string | null;
   /** Listeners have everything up to here. */
   readonly position: Position | null;

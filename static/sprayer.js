@@ -278,11 +278,11 @@
 
     async #posted(kind, place) {
       try {
-        const answer = await fetch(this.url(`inbox/${kind}`), {
+        // It goes out although the page is left: no header that another origin would have to ask for first.
+        const answer = await fetch(this.url(`inbox/${kind}`, { token: this.token }), {
           method: "POST",
-          headers: { Authorization: `Bearer ${this.token}`, "Content-Type": "application/json" },
           body: JSON.stringify(place),
-          keepalive: true, // goes out although the page is left
+          keepalive: true,
           credentials: "omit",
         });
         if (answer.ok && kind === "read") this.link.arrived([place.offset]);
@@ -326,7 +326,7 @@
     async run() {
       for (let place = this.place, wait = 0; !this.over; wait = this.link.timings.poll / 1000) {
         this.timers.set("silence", (wait * 1000) + this.link.timings.connect, () => this.end("lost"));
-        const answer = await this.request("inbox", { ...place, wait });
+        const answer = await this.request("inbox", { ...place, ...this.link.connection(), wait });
         if (!answer.ok) return this.refused(answer);
         const { epoch, offset, recovered, messages } = await answer.json();
         if (this.over) return;
@@ -393,6 +393,7 @@
         timings: this.#options.timings,
         welcomed: (session, frame) => this.#welcomed(session, frame),
         received: (session, frame) => this.#received(session, frame),
+        connection: () => this.#connection && { connection: this.#connection },
         reached: (session, offset) => this.#reached(session, offset),
         arrived: (offsets) => { for (const offset of offsets) this.#reads.delete(offset); },
         told: (problem) => this.#emit("error", { ...problem, fatal: false }),
@@ -510,7 +511,7 @@
       this.#timers.set("stable", this.#options.timings.stable, () => this.#isStable(session.name));
       this.#planUpgrade();
       this.#enter("connected");
-      const { epoch, recovered, connection = null } = frame;
+      const { epoch, recovered, connection = this.#connection } = frame;
       this.#connection = connection;
       this.#emit("welcome", { epoch, recovered, connection, receiver: this.#receiver, transport: session.name });
       if (!recovered) this.#emit("gap", { epoch });

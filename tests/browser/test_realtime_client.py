@@ -16,11 +16,11 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from deploy.local.stack import Stack
 from deploy.screenshots import chromium
 from subscriptions.services import put_receiver
-from tests.browser.gate import Gate, gate
-from tests.browser.scripted import serving
 from tests.conftest import TenantUnderTest
 from tests.environment import ROOT, free_port
+from tests.gate import Gate, gate
 from tests.live import LiveSystem, wait_for
+from tests.scripted import serving
 
 pytestmark = pytest.mark.browser
 

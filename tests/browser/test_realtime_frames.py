@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from deploy.screenshots import chromium
-from tests.browser.scripted import Scripted, Socket, scripted, serving
 from tests.environment import ROOT
 from tests.live import wait_for
+from tests.scripted import Scripted, Socket, scripted, serving
 
 pytestmark = pytest.mark.browser
 

@@ -36,6 +36,11 @@ class Socket:
             if frame["type"] == kind:
                 return frame
 
+    def hear_ack(self, offset: str) -> None:
+        """The ack of an offset; earlier ones are skipped."""
+        while self.hear("ack")["offset"] != offset:
+            pass
+
     def end(self, code: int) -> None:
         self._connection.close(code)
 
