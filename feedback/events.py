@@ -34,6 +34,7 @@ _RANKS = {
     Status.SENT: 50,
     Status.FAILED: 60,
 }
+_AFTER_WAITING = {Status.SUPPRESSED: 54, Status.EXPIRED: 55}
 _ABOVE_ROUNDS = {Status.DELIVERED: 1, Status.READ: 2, Status.BOUNCED: 3}
 _ROUND, _ABOVE = 100, 1_000_000
 
@@ -41,11 +42,15 @@ OPEN = frozenset({Status.SCHEDULED, Status.QUEUED, Status.DEFERRED})
 """Something is still going to be tried."""
 
 
-def score(status: Status, round: int) -> int:
-    """A delivery's status is the one with the highest score: within a round it never goes back."""
+def score(status: Status, round: int, waited: bool = False) -> int:
+    """A delivery's status is the one with the highest score: within a round it never goes back.
+
+    waited: it was sent to wait in an inbox, so that expired and suppressed come after sent.
+    """
     if status in _ABOVE_ROUNDS:
         return _ABOVE + _ABOVE_ROUNDS[status]
-    return round * _ROUND + _RANKS[status]
+    rank = _AFTER_WAITING.get(status) if waited else None
+    return round * _ROUND + (rank or _RANKS[status])
 
 
 def delivery_id(message: str, receiver: str, channel: str, address_hash: str | None) -> str:
@@ -88,7 +93,7 @@ class DeliveryEvent:
     """With failed: listed among the tenant's dead letters and can be replayed."""
     metadata: dict[str, str] = field(default_factory=dict)
     waiting: bool = False
-    """With sent: it waits in an inbox, so its expiry still applies."""
+    """With sent: it waits in an inbox, so its expiry still applies. With expired and suppressed: it waited in one."""
     keeper: str = ""
     """With waiting: "<shard>/<incarnation>" of the memory that holds it, so that it is found when that is lost."""
     fact: str = ""

@@ -185,6 +185,7 @@ def _event(row: DeliveryRow, status: Status, reason: str, now: datetime) -> Deli
         round=row.round,
         reason=reason,
         expires_at=row.expires_at,
+        waiting=row.status is Status.SENT,
     )
 
 

@@ -36,6 +36,7 @@ class Message(Document):
     ttl = IntField()
     priority = StringField()
     collapse_key = StringField()
+    exclude_connection = StringField()
     idempotency = StringField()
     """The claim "<tenant>/<mode>/<key>" of an Idempotency-Key, for 24 hours."""
     idempotency_key = StringField()

@@ -1,9 +1,10 @@
 """Inboxes: one short Redis stream a receiver, read by realtime connections from positions of their own.
 
-An inbox is four keys in one slot: the stream (offsets are its ids' second halves, "0-<offset>", growing by one), a hash
-with epoch, run_id, floor, acknowledged and last offset, a hash of the delivery rounds that it holds, and the processes
-that hold connections of its receiver. The first three are made and deleted together, so that an offset is never issued
-twice under one epoch. A message's payload is stored once and outlives every entry that refers to it.
+An inbox is five keys in one slot: the stream (offsets are its ids' second halves, "0-<offset>", growing by one), a
+hash with epoch, run_id, floor, acknowledged and last offset, a hash of the delivery rounds that it holds, one of its
+collapse keys with the newest message of each, and the processes that hold connections of its receiver. The first four
+are made and deleted together, so that an offset is never issued twice under one epoch. A message's payload is stored
+once and outlives every entry that refers to it.
 
 An inbox that is missing, or that another run_id of Redis made (it was restarted, or came back older), counts as lost:
 calls raise Lost until messaging.inbox_restore has put back what the record says is waiting, under a new epoch.
@@ -25,6 +26,7 @@ from redis.exceptions import NoScriptError
 
 from messaging.channels.base import Outgoing, Recipient
 from sprayer_project import redis
+from sprayer_project.ids import order_of
 
 CHANNEL = "websocket"
 """The channel whose deliveries wait in inboxes."""
@@ -32,6 +34,7 @@ WAKE = "sprayer:wake:"
 """Prefix of the pub/sub channel of one process: {"tenant": ..., "receivers": [...]}."""
 LEASE = 60.0
 """Seconds for which a process holds a receiver without renewing it."""
+BUDGET = 262_144
 _DAY = 86_400_000
 
 
@@ -52,6 +55,17 @@ class Appended:
     epoch: str
     keeper: str
     """"<shard>/<incarnation>" of the server that holds it."""
+    replaced: bool = False
+    """It was not appended: a newer message of its collapse key was there before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appending:
+    """What became of one append."""
+
+    places: tuple[Appended, ...]
+    ended: int
+    """How many deliveries left the tenant's inboxes unacknowledged and are to be reported: see inbox_ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +79,10 @@ class Entry:
     mode: str
     group: str | None
     expires_at: datetime
+    size: int = 0
+    """Bytes of the frame that its receivers share."""
+    excluded: str = ""
+    """The connection that does not get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +119,20 @@ class Ack:
 
 async def append(
     message: Outgoing, recipients: Sequence[Recipient], frame: str, *, restoring: bool = False
-) -> list[Appended]:
+) -> Appending:
     """Append a message to its recipients' inboxes and wake their holders, in one round trip. Raises Lost.
 
-    Idempotent by delivery and round. frame is the JSON object that realtime clients get, without its offset.
+    Idempotent by delivery and round. frame is the JSON object that realtime clients get, without its offset. Of the
+    messages with one collapse key only the newest stays: the one that was accepted last, in whatever order they come.
     """
     now = _now()
     expires = min(_milliseconds(message.expires_at), now + int(settings.INBOX_AGE * 1000))
     streams = [stream_key(message.tenant, recipient.receiver) for recipient in recipients]
-    keys = [_payload_key(message.tenant, message.id), *streams]
+    keys = [_payload_key(message.tenant, message.id), ended_key(message.tenant), *streams]
     metadata = json.dumps(dict(message.metadata), separators=(",", ":"))
     arguments: list[Any] = [int(restoring), now, _new_epoch(), settings.INBOX_LENGTH, expires, expires + _DAY]
     arguments += [message.id, message.mode, frame, metadata, expires + _DAY, WAKE, message.tenant]
+    arguments += [message.collapse_key or "", order_of(message.id), message.exclude_connection or ""]
     for recipient in recipients:
         arguments += [recipient.receiver, recipient.delivery, recipient.round, recipient.group or ""]
     # Asked before appending: a server that is emptied in between has another token, so that the loss is seen.
@@ -120,18 +140,22 @@ async def append(
     run_id, lost, *answer = await _run(message.tenant, "inbox_append", keys, arguments)
     if lost:
         raise Lost(message.tenant, lost, run_id)
-    (places,) = answer
+    places, ended = answer
     keeper = f"{redis.shard_of(message.tenant)}/{run_id}:{token}"
-    return [
-        Appended(recipient.delivery, int(offset), epoch, keeper)
+    appended = (
+        Appended(recipient.delivery, int(offset), epoch, keeper, replaced=offset == "0")
         for recipient, offset, epoch in zip(recipients, places[::2], places[1::2], strict=True)
-    ]
+    )
+    return Appending(tuple(appended), ended)
 
 
 async def read(tenant: str, positions: Sequence[tuple[str, int]], count: int) -> list[View]:
-    """The inboxes of receivers, each after an offset, `count` entries at most each (0: none). Raises Lost."""
+    """The inboxes of receivers, each after an offset, `count` entries at most each (0: none). Raises Lost.
+
+    One's reading ends also when its entries' frames are BUDGET bytes or more.
+    """
     keys = [stream_key(tenant, receiver) for receiver, _ in positions]
-    arguments = [_now(), count, *(value for position in positions for value in position)]
+    arguments = [_now(), count, BUDGET, *(value for position in positions for value in position)]
     run_id, lost, views = await _run(tenant, "inbox_read", keys, arguments)
     if lost:
         raise Lost(tenant, lost, run_id)
@@ -202,6 +226,11 @@ def stream_key(tenant: str, receiver: str) -> str:
     return redis.key(tenant, "inbox", receiver)
 
 
+def ended_key(tenant: str) -> str:
+    """Of the hash of what left the tenant's inboxes unacknowledged."""
+    return redis.key(tenant, "inbox-ended")
+
+
 def _payload_key(tenant: str, message: str) -> str:
     return redis.key(tenant, "payload", message)
 
@@ -224,8 +253,17 @@ def _milliseconds(at: datetime) -> int:
 
 def _entry(offset: str, fields: list[str]) -> Entry:
     named = dict(zip(fields[::2], fields[1::2], strict=True))
-    expires_at = datetime.fromtimestamp(int(named["x"]) / 1000, UTC)
-    return Entry(int(offset), named["m"], named["d"], int(named["r"]), named["t"], named["g"] or None, expires_at)
+    return Entry(
+        offset=int(offset),
+        message=named["m"],
+        delivery=named["d"],
+        round=int(named["r"]),
+        mode=named["t"],
+        group=named["g"] or None,
+        expires_at=datetime.fromtimestamp(int(named["x"]) / 1000, UTC),
+        size=int(named["s"]),
+        excluded=named.get("e", ""),
+    )
 
 
 def _ack_arguments(tenant: str, action: str, acks: Sequence[Ack]) -> tuple[list[str], list[Any]]:

@@ -33,6 +33,7 @@ class Payload:
     expires_at: str
     addresses: dict[str, str] = field(default_factory=dict)
     """hash -> plain address"""
+    exclude_connection: str | None = None
     cancelled: bool = False
     suspect: bool = False
 
@@ -60,6 +61,7 @@ def of_record(record: Mapping[str, Any], suspect: bool = False) -> Payload:
         created_at=record["created_at"].isoformat(),
         expires_at=record["expires_at"].isoformat(),
         addresses={item["hash"]: item["address"] for item in record["to"].get("addresses", [])},
+        exclude_connection=record.get("exclude_connection"),
         cancelled=record["status"] == "cancelled",
         suspect=suspect,
     )

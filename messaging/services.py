@@ -214,7 +214,7 @@ def _record(tenant: str, mode: str, values: dict[str, Any]) -> dict[str, Any]:
     }
     if targets is not None:
         record["targets"] = targets
-    kept = ("content", "overrides", "attributes", "metadata", "ttl", "priority", "collapse_key")
+    kept = ("content", "overrides", "attributes", "metadata", "ttl", "priority", "collapse_key", "exclude_connection")
     return record | {name: values[name] for name in kept}
 
 

@@ -11,7 +11,7 @@ for _, stream in ipairs(KEYS) do
   local known = redis.call('HMGET', stream .. ':meta', 'run_id', 'epoch', 'last')
   if known[1] == run then
     local last = math.max(redis.call('PEXPIRETIME', stream .. ':meta'), tonumber(ARGV[4]))
-    for _, name in ipairs({stream, stream .. ':meta', stream .. ':ids'}) do
+    for _, name in ipairs({stream, stream .. ':meta', stream .. ':ids', stream .. ':keys'}) do
       redis.call('PEXPIREAT', name, string.format('%.0f', last))
     end
     table.insert(answers, {known[2], known[3]})

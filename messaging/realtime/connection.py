@@ -90,6 +90,8 @@ class Connection:
             if not self.ready:
                 return False
             position.offset = entry.offset
+            if entry.excluded == self.id:
+                continue
             size = len(frame)
             self._unacknowledged.append((entry.offset, size))
             self._bytes += size

@@ -8,6 +8,7 @@ from messaging.channels.base import Outgoing
 from messaging.inbox import Entry
 from messaging.realtime.connection import Start
 from sprayer_project.errors import SprayerError
+from sprayer_project.ids import order_of
 
 MAX_FRAME = 65_536
 """Bytes of a client's frame; the server refuses longer ones with close code 1009."""
@@ -27,7 +28,7 @@ def message_body(message: Outgoing) -> str:
     """What all receivers of a message share, as a JSON object: made once, stored once."""
     body: dict[str, Any] = {"id": message.id, "content": dict(message.content)}
     if message.collapse_key:
-        body["collapse_key"] = message.collapse_key
+        body |= {"collapse_key": message.collapse_key, "version": order_of(message.id)}
     body["sent_at"] = message.created_at.isoformat().replace("+00:00", "Z")
     if message.mode == "test":
         body["test"] = True

@@ -8,7 +8,7 @@ connections have seen, so that a lost wake-up costs time only.
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -29,6 +29,7 @@ from sprayer_project.ids import new_id
 log = structlog.get_logger(__name__)
 
 _BATCH, _ENTRIES = 200, 100
+_BODIES = 1024 * 1024
 _SUBSCRIBE_TIMEOUT = 3.0
 _PAUSE = 0.5
 
@@ -119,9 +120,11 @@ class Hub:
         if not positions:
             return
         views = await inbox.read(tenant, positions, _ENTRIES)
-        bodies = await self.bodies.get(tenant, {entry.message for view in views for entry in view.entries})
-        for (receiver, _), view in zip(positions, views, strict=True):
-            await self._give(tenant, receiver, view, _messages(view, bodies))
+        for portion in _portions(list(zip(positions, views, strict=True))):
+            wanted = {entry.message for _, view in portion for entry in view.entries}
+            bodies = await self.bodies.get(tenant, wanted)
+            for (receiver, _), view in portion:
+                await self._give(tenant, receiver, view, _messages(view, bodies))
 
     async def _read_once(self, member: Connection) -> None:
         (view,) = await inbox.read(member.tenant, [(member.receiver, member.position.offset)], _ENTRIES)
@@ -209,6 +212,22 @@ async def _give_one(member: Connection, view: View, messages: Sequence[tuple[Ent
         await member.moved(start_of(view, position.epoch, position.offset))
         return False
     return await member.offer(position, messages, view.upto)
+
+
+Portion = list[tuple[tuple[str, int], View]]
+
+
+def _portions(read: Portion) -> Iterator[Portion]:
+    """What was read, cut so that the bodies of each part are not much more than _BODIES bytes."""
+    portion: Portion = []
+    wanted: dict[str, int] = {}
+    for position, view in read:
+        portion.append((position, view))
+        wanted |= {entry.message: entry.size for entry in view.entries}
+        if sum(wanted.values()) > _BODIES:
+            yield portion
+            portion, wanted = [], {}
+    yield portion
 
 
 def _messages(view: View, bodies: Mapping[str, str]) -> list[tuple[Entry, str]]:

@@ -20,6 +20,7 @@ _SCHEMAS: dict[str, Any] = {
             "content": {"type": "object", "additionalProperties": {}},
             "group": _STRING,
             "collapse_key": _STRING,
+            "version": {"type": "integer", "description": "Grows from message to message of a collapse_key."},
             "sent_at": {"type": "string", "format": "date-time"},
             "test": {"type": "boolean"},
         },
@@ -87,7 +88,8 @@ def _operation(name: str, summary: str, answers: dict[str, Any], **more: Any) ->
 
 def _poll(resume: list[dict[str, Any]]) -> dict[str, Any]:
     wait = {"type": "integer", "minimum": 0, "maximum": polls.MAX_WAIT, "default": polls.DEFAULT_WAIT}
-    parameters = [*resume, _query("wait", wait, "Seconds to wait for a message.")]
+    connection = _query("connection", _STRING, "Of a welcome frame: what excludes this connection is left out.")
+    parameters = [*resume, _query("wait", wait, "Seconds to wait for a message."), connection]
     summary = "Long poll: what waits, at once or when the first message arrives; acknowledges up to offset"
     return _operation("poll_inbox", summary, _json("InboxPoll"), parameters=parameters)
 

@@ -49,6 +49,7 @@ async def poll(call: Call) -> None:
     epoch, offset = http.resume_point(call)
     wait = http.number(call, "wait", DEFAULT_WAIT, MAX_WAIT)
     member = Poll(tenant, receiver)
+    member.id = call.query.get("connection", member.id)
     (view,) = await inbox_restore.whole(partial(inbox.read, tenant, [(receiver, 0)], 0))
     start = start_of(view, epoch, offset)
     if epoch == view.epoch and offset:

@@ -109,3 +109,9 @@ def test_the_wake_up_of_a_deferred_delivery_is_never_after_its_expiry() -> None:
 def test_a_settled_delivery_needs_no_wake_up() -> None:
     assert "wake_at" not in state_of(event(status=Status.SENT))
     assert "wake_at" in state_of(event(status=Status.SENT, waiting=True))
+
+
+def test_what_waited_in_an_inbox_may_still_expire_or_be_suppressed_after_sent() -> None:
+    for status in (Status.EXPIRED, Status.SUPPRESSED):
+        assert score(Status.SENT, 1) < score(status, 1, waited=True) < score(Status.FAILED, 1)
+        assert score(status, 1, waited=True) < score(Status.DELIVERED, 1)
