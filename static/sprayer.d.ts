@@ -68,7 +68,10 @@ export interface SprayerOptions {
   tokenProvider?: () => string | TokenAnswer | Promise<string | TokenAnswer>;
   /** What to use, the best first. Default: websocket, sse, longpoll. */
   transports?: TransportName[];
-  /** auto: after its listeners have returned a message counts as arrived. manual: call ack(). Default: auto. */
+  /**
+   * auto: after its listeners have returned a message counts as arrived. manual: call ack(); over long poll asking for
+   * more acknowledges all the same. Default: auto.
+   */
   ack?: "auto" | "manual";
   /** Where the position outlives the page. local is shared by all tabs. Default: none. */
   storage?: "none" | "session" | "local" | Pick<Storage, "getItem" | "setItem">;

@@ -533,6 +533,7 @@
         this.#planUpgrade(session.name);
       } else if (session === this.#session) {
         this.#timers.clear("stable");
+        this.#timers.clear("upgrade");
         this.#session = this.#spare;
         this.#spare = null;
         if (this.#session) this.#enter("connecting");
@@ -632,7 +633,11 @@
       this.#page = new AbortController();
       const listen = (target, type, action) =>
         target?.addEventListener?.(type, action, { signal: this.#page.signal });
-      listen(globalThis, "online", () => { this.#blocked.clear(); this.#revive(true); });
+      listen(globalThis, "online", () => {
+        this.#blocked.clear();
+        this.#tries = 0;
+        this.#revive(true);
+      });
       listen(globalThis, "offline", () => this.#session?.check(true));
       listen(globalThis, "pagehide", () => this.#flush());
       listen(globalThis.document, "visibilitychange", () => {
@@ -715,31 +720,31 @@
     #flush() {
       this.#timers.clear("ack");
       this.#unsent = 0;
-      if (!this.#acked) return;
       this.#save();
-      if (this.#session?.welcomed) this.#session.ack({ epoch: this.#place.epoch, offset: this.#acked });
+      if (this.#acked && this.#session?.welcomed) this.#session.ack({ epoch: this.#place.epoch, offset: this.#acked });
     }
 
     // What outlives the page
 
     get #storage() {
       const { storage } = this.#options;
-      if (typeof storage !== "string") return storage;
-      return { none: null, session: globalThis.sessionStorage, local: globalThis.localStorage }[storage];
+      if (storage === "none") return null;
+      return typeof storage === "string" ? globalThis[`${storage}Storage`] : storage;
     }
 
     #load() {
       try {
         const { epoch, offset } = JSON.parse(this.#storage?.getItem(this.#options.storageKey) ?? "{}");
-        if (typeof epoch !== "string" || typeof offset !== "string") return;
+        if (typeof epoch !== "string" || typeof offset !== "string" || !offset) return;
         this.#place = { epoch, offset };
         this.#acked = offset;
-      } catch (error) {
-        this.#options.storage = "none";
+      } catch {
+        // Unreadable is as good as none; where the storage itself does not work, saving will say so.
       }
     }
 
     #save() {
+      if (!this.#acked) return;
       try {
         const kept = { epoch: this.#place.epoch, offset: this.#acked };
         this.#storage?.setItem(this.#options.storageKey, JSON.stringify(kept));
