@@ -107,7 +107,7 @@ def test_a_replaced_connection_stays_closed_and_too_many_wait_long(page: Page) -
 def test_what_comes_again_is_dropped_by_offset_by_id_and_by_version(page: Page) -> None:
     def script(socket: Socket) -> None:
         socket.welcome()
-        for offset, body in (("9", "a"), ("10", "b"), ("9", "a"), ("10", "b")):
+        for offset, body in (("9", "a"), ("10", "b"), ("9", "stale"), ("10", "b")):
             socket.message(offset, body)
         socket.message("11", "v2", collapse_key="score", version=2)
         socket.message("12", "v1", collapse_key="score", version=1)
