@@ -30,6 +30,7 @@
   const REMEMBERED = 1_000;
   const PATIENCE = 3; // failures until a transport that has worked here is given up; another one gets one try
   const REFRESH_LEAD = 60_000;
+  const REFRESH_LEAST = 1_000;
   const CLOSE_CODES = {
     1013: "unavailable",
     4001: "token",
@@ -670,7 +671,8 @@
       const left = Date.parse(expiresAt) - Date.now();
       // Not positive: this machine's clock is wrong. The server says when the token has expired.
       if (left > 0 && this.#options.tokenProvider && this.#state !== "closed") {
-        this.#timers.set("refresh", left - Math.min(REFRESH_LEAD, left / 5), () => this.#refresh(token));
+        const delay = Math.max(REFRESH_LEAST, left - Math.min(REFRESH_LEAD, left / 5));
+        this.#timers.set("refresh", delay, () => this.#refresh(token));
       }
       this.#token = token;
       return token;
@@ -680,8 +682,7 @@
       try {
         this.#token = null;
         const token = await this.#currentToken();
-        if (token === old) this.#timers.clear("refresh");
-        else if (this.#session) this.#openSpare(this.#session.name, token);
+        if (token !== old && this.#session) this.#openSpare(this.#session.name, token);
       } catch (error) {
         this.#token ??= old;
         this.#emit("error", { code: "token_unavailable", detail: String(error), fatal: false });

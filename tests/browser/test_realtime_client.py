@@ -73,21 +73,25 @@ class Application:
 
 
 @pytest.fixture(scope="module")
-def processes(
+def system(
     stack: Stack, indexes: None, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveSystem]:
-    """Two web processes, and what a message needs to arrive and to be delivered."""
     system = LiveSystem(tmp_path_factory.mktemp("realtime"))
-    system.start("web", "web", "feeder")
-    system.start("dispatcher", args=("--concurrency", "1"))  # a receiver's inbox has the order of sending
     yield system
     system.close()
 
 
 @pytest.fixture
-def application(
-    processes: LiveSystem, clean_stores: None, transactional_db: None, acme: TenantUnderTest
-) -> Application:
+def processes(system: LiveSystem, clean_stores: None) -> LiveSystem:
+    """Two web processes, and what a message needs to arrive and to be delivered: those of the first test stay."""
+    if not system.processes:
+        system.start("web", "web", "feeder")
+        system.start("dispatcher", args=("--concurrency", "1"))  # a receiver's inbox has the order of sending
+    return system
+
+
+@pytest.fixture
+def application(processes: LiveSystem, transactional_db: None, acme: TenantUnderTest) -> Application:
     for receiver in RECEIVERS:
         put_receiver("acme", receiver, [])
     return Application(acme.key, str(processes["web2"].url))
@@ -264,7 +268,7 @@ def test_a_token_is_replaced_before_it_expires_without_a_break(
         return application.token(ttl=4) | {"expires_at": (datetime.now(UTC) + timedelta(seconds=1)).isoformat()}
 
     connect(page, application, network, token)
-    for number in range(1, 7):
+    for number in range(1, 6):
         page.wait_for_function("(number) => tokens >= number", arg=number)
     application.send()
     arrived(page, application)
