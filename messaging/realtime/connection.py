@@ -1,11 +1,15 @@
 """One connection's place in an inbox, and how much may be under way to its client. Each transport has its own kind."""
 
+import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
+from django.conf import settings
+
 from messaging.inbox import Entry, View
+from messaging.realtime.flow import Flow
 from messaging.realtime.refusals import Refused
 from sprayer_project.ids import new_id
 
@@ -37,22 +41,32 @@ def start_of(view: View, epoch: str | None = None, offset: int | None = None) ->
 
 
 class Connection:
-    """A follower of one inbox. window: bytes that may be unacknowledged."""
+    """A follower of one inbox. window: bytes that may be unacknowledged.
+
+    It gets no more while a window is unacknowledged or its client does not take what waits for its socket, and is too
+    slow when that lasts REALTIME_SLOW seconds.
+    """
 
     transport = ""
 
-    def __init__(self, tenant: str, receiver: str, window: float = inf):
+    def __init__(self, tenant: str, receiver: str, window: float = inf, flow: Flow | None = None):
         self.id = new_id("con")
         self.tenant, self.receiver = tenant, receiver
         self.position = Position("", 0)
+        self.admitted = False
+        self.flow = flow or Flow()
+        self.flow.changed = self._check_ready
+        self.wake: Callable[[], None] | None = None
+        """Asks for what was left while it was not ready."""
         self._window = window
         self._unacknowledged: deque[tuple[int, int]] = deque()
         self._bytes = 0
+        self._slow: asyncio.TimerHandle | None = None
 
     @property
     def ready(self) -> bool:
-        """Whether more may be sent: less than a window of bytes is unacknowledged."""
-        return self._bytes < self._window
+        """Whether more may be sent."""
+        return self._bytes < self._window and not self.flow.paused
 
     async def deliver(self, offset: int, frame: str) -> None:
         """Send a message frame to the client."""
@@ -66,19 +80,28 @@ class Connection:
         """Tell the client and close."""
         raise NotImplementedError
 
-    def full(self) -> None:
-        """The window has just filled up."""
+    def too_slow(self) -> None:
+        """It was not ready for too long."""
+        raise NotImplementedError
 
     def place(self, start: Start) -> None:
         """Read from here on."""
         self.position = Position(start.epoch, start.offset)
         self._unacknowledged.clear()
         self._bytes = 0
+        self._check_ready()
 
     def acknowledged(self, offset: int) -> None:
         """The client has everything up to here."""
         while self._unacknowledged and self._unacknowledged[0][0] <= offset:
             self._bytes -= self._unacknowledged.popleft()[1]
+        self._check_ready()
+
+    def over(self) -> None:
+        """It has ended."""
+        self.flow.changed = _nothing
+        self.wake = None
+        self._stop_clock()
 
     async def offer(self, position: Position, messages: Sequence[tuple[Entry, str]], upto: int) -> bool:
         """Send what comes after the connection's position; False where something was left for later."""
@@ -96,8 +119,25 @@ class Connection:
             self._unacknowledged.append((entry.offset, size))
             self._bytes += size
             await self.deliver(entry.offset, frame)
-            if not self.ready:
-                self.full()
+            self._check_ready()
         if position is self.position:
             position.offset = max(position.offset, upto)
         return position is self.position
+
+    def _check_ready(self) -> None:
+        if not self.ready:
+            if self._slow is None:
+                self._slow = asyncio.get_running_loop().call_later(settings.REALTIME_SLOW, self.too_slow)
+        elif self._slow is not None:
+            self._stop_clock()
+            if self.wake is not None:
+                self.wake()
+
+    def _stop_clock(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
+
+def _nothing() -> None:
+    pass

@@ -8,11 +8,11 @@ import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
-from messaging import inbox, inbox_restore
-from messaging.realtime import access, acks, frames, hub
+from messaging.realtime import access, acks, flow, frames, hub
+from messaging.realtime.bucket import Bucket
 from messaging.realtime.connection import Connection, Start, start_of
 from messaging.realtime.frames import BadFrame
-from messaging.realtime.refusals import Expired, Refused, Restarting, TooSlow, Unavailable
+from messaging.realtime.refusals import Expired, Refused, Restarting, TooFast, TooMany, TooSlow, Unavailable
 from messaging.realtime.tokens import Claims
 from sprayer_project.errors import STORE_ERRORS
 
@@ -30,6 +30,7 @@ class RealtimeConsumer(AsyncWebsocketConsumer):
         self.member: SocketMember | None = None
         self.over = False
         self._started = self._heard = False
+        self._frames = Bucket(settings.REALTIME_FRAMES, 10 * settings.REALTIME_FRAMES)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -46,11 +47,19 @@ class RealtimeConsumer(AsyncWebsocketConsumer):
             await self._unavailable(error)
             return
         self.member = SocketMember(self, claims)
+        try:
+            hub.current().admit(self.member)
+        except TooMany as reason:
+            await self.refuse(reason)
+            return
         self.after(claims.left, "expiry", partial(self.refuse, Expired()))
         self.after(RESUME_GRACE, "grace", self._start)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if self.over or self.member is None:
+            return
+        if not self._frames.take():
+            await self.refuse(TooFast())
             return
         first, self._heard = not self._heard, True
         try:
@@ -97,7 +106,7 @@ class RealtimeConsumer(AsyncWebsocketConsumer):
             case "resume":
                 raise BadFrame("late_resume", "resume is the first frame of a connection or none.")
             case "ack":
-                await self._ack(member, frames.offset_of(body))
+                self._ack(member, frames.offset_of(body))
             case "read":
                 offset = min(frames.offset_of(body), member.position.offset)
                 acks.current().read(member.tenant, member.receiver, member.position.epoch, offset)
@@ -114,26 +123,23 @@ class RealtimeConsumer(AsyncWebsocketConsumer):
         self._started = True
         self.cancel("grace")
         try:
-            (view,) = await inbox_restore.whole(partial(inbox.read, member.tenant, [(member.receiver, 0)], 0))
+            view = await hub.current().look(member.tenant, member.receiver)
             await member.moved(start_of(view, epoch, offset))
             if again:
                 hub.current().mark(member.tenant, [member.receiver])
             elif not self.over:
                 await hub.current().add(member)
                 if self.over:
-                    await hub.current().remove(member)
+                    hub.current().remove(member)
         except Refused as reason:
             await self.refuse(reason)
         except STORE_ERRORS as error:
             await self._unavailable(error)
 
-    async def _ack(self, member: "SocketMember", offset: int) -> None:
+    def _ack(self, member: "SocketMember", offset: int) -> None:
         offset = min(offset, member.position.offset)
         member.acknowledged(offset)
         acks.current().add(member.tenant, member.receiver, member.position.epoch, offset)
-        if member.ready:
-            self.cancel("slow")
-            hub.current().mark(member.tenant, [member.receiver])
 
     async def _unavailable(self, error: BaseException) -> None:
         log.warning("connection refused: waiting for a store", error=type(error).__name__)
@@ -145,7 +151,7 @@ class RealtimeConsumer(AsyncWebsocketConsumer):
             self.cancel(name)
         member, self.member = self.member, None
         if member is not None:
-            await hub.current().remove(member)
+            hub.current().remove(member)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -159,7 +165,7 @@ class SocketMember(Connection):
     transport = "websocket"
 
     def __init__(self, consumer: RealtimeConsumer, claims: Claims):
-        super().__init__(claims.tenant, claims.receiver, settings.REALTIME_WINDOW)
+        super().__init__(claims.tenant, claims.receiver, settings.REALTIME_WINDOW, flow.watch(consumer.scope))
         self._consumer = consumer
 
     async def deliver(self, offset: int, frame: str) -> None:
@@ -167,12 +173,10 @@ class SocketMember(Connection):
 
     async def moved(self, start: Start) -> None:
         self.place(start)
-        self._consumer.cancel("slow")
         await self._consumer.tell(frames.welcome(self.receiver, self.id, start))
 
     async def expel(self, reason: Refused) -> None:
         await self._consumer.refuse(reason)
 
-    def full(self) -> None:
-        reason = TooSlow(f"More than {settings.REALTIME_WINDOW} bytes are not acknowledged.")
-        self._consumer.after(settings.REALTIME_SLOW, "slow", partial(self._consumer.refuse, reason))
+    def too_slow(self) -> None:
+        self._consumer.after(0, "slow", partial(self._consumer.refuse, TooSlow()))

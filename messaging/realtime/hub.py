@@ -7,8 +7,8 @@ connections have seen, so that a lost wake-up costs time only.
 
 import asyncio
 import json
-from collections import defaultdict
-from collections.abc import Awaitable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,15 +16,18 @@ from weakref import WeakKeyDictionary
 import structlog
 from django.conf import settings
 
-from messaging import inbox, inbox_restore
+from messaging import holders, inbox, inbox_restore
 from messaging.inbox import Entry, View
 from messaging.realtime import frames
 from messaging.realtime.bodies import Bodies
 from messaging.realtime.connection import Connection, start_of
-from messaging.realtime.refusals import Restarting
+from messaging.realtime.holdings import Holdings
+from messaging.realtime.refusals import Restarting, TooMany
+from messaging.realtime.together import Together
 from sprayer_project import redis
 from sprayer_project.errors import STORE_ERRORS, StoreUnavailable
 from sprayer_project.ids import new_id
+from sprayer_project.metrics import CONNECTIONS
 
 log = structlog.get_logger(__name__)
 
@@ -36,14 +39,30 @@ _PAUSE = 0.5
 
 class Hub:
     def __init__(self) -> None:
-        self.process = new_id("prc")
         self.draining = False
+        self.bodies = Bodies()
+        self.look = Together(self._look)
+        """The view of one receiver's inbox, without entries. Raises a store's error."""
+        self._holdings = Holdings(new_id("prc"))
+        self._admitted: Counter[str | tuple[str, str]] = Counter()
         self._members: dict[tuple[str, str], set[Connection]] = {}
         self._dirty: defaultdict[str, set[str]] = defaultdict(set)
         self._readers: dict[str, asyncio.Task[None]] = {}
         self._subscribed: dict[int, asyncio.Event] = {}
+        self._beats: dict[int, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.bodies = Bodies()
+
+    def admit(self, member: Connection) -> None:
+        """Count a new connection; remove() counts it out. Raises TooMany."""
+        tenant, pair = member.tenant, (member.tenant, member.receiver)
+        if self._admitted[pair] >= settings.REALTIME_RECEIVER_CONNECTIONS:
+            raise TooMany("This receiver has as many connections as it may have: close some.")
+        if self._admitted[tenant] >= settings.REALTIME_TENANT_CONNECTIONS:
+            raise TooMany("This tenant has as many connections as it may have: connect again in a while.")
+        self._admitted[tenant] += 1
+        self._admitted[pair] += 1
+        member.admitted = True
+        CONNECTIONS.labels(transport=member.transport).inc()
 
     async def add(self, member: Connection) -> None:
         """Register a connection that has been placed; its inbox is read at once. Raises Refused and a store's error."""
@@ -51,21 +70,28 @@ class Hub:
         if self.draining:
             raise Restarting
         self._members.setdefault((member.tenant, member.receiver), set()).add(member)
-        try:
-            await inbox.hold(member.tenant, [member.receiver], self.process)
-        except STORE_ERRORS:
-            await self.remove(member)
-            raise
-        self.mark(member.tenant, [member.receiver])
+        await self._holdings.take(member.tenant, member.receiver)
+        member.wake = partial(self.mark, member.tenant, (member.receiver,))
+        member.wake()
 
-    async def remove(self, member: Connection) -> None:
-        members = self._members.get((member.tenant, member.receiver), set())
+    def remove(self, member: Connection) -> None:
+        """The connection is over, registered or not."""
+        member.over()
+        pair = (member.tenant, member.receiver)
+        if member.admitted:
+            member.admitted = False
+            self._count_out(member.tenant)
+            self._count_out(pair)
+            CONNECTIONS.labels(transport=member.transport).dec()
+        members = self._members.get(pair, set())
         members.discard(member)
-        if not members and self._members.pop((member.tenant, member.receiver), None) is not None:
-            try:
-                await inbox.release(member.tenant, member.receiver, self.process)
-            except STORE_ERRORS as error:
-                log.info("left to its lease", tenant=member.tenant, error=type(error).__name__)
+        if not members and self._members.pop(pair, None) is not None:
+            self._holdings.leave(*pair)
+
+    def _count_out(self, key: str | tuple[str, str]) -> None:
+        self._admitted[key] -= 1
+        if not self._admitted[key]:
+            del self._admitted[key]
 
     def mark(self, tenant: str, receivers: Iterable[str]) -> None:
         """Read these inboxes soon."""
@@ -86,9 +112,22 @@ class Hub:
         for member in [member for members in self._members.values() for member in members]:
             await member.expel(Restarting())
 
+    async def farewell(self) -> None:
+        """The process ends: nobody is connected to it any more."""
+        await self._holdings.released()
+        for shard, beat in self._beats.items():
+            beat.cancel()
+            await asyncio.wait([beat])
+            await self._try(holders.die(shard, self._holdings.process))
+
     @property
     def connections(self) -> int:
         return sum(len(members) for members in self._members.values())
+
+    @property
+    def leaving(self) -> int:
+        """Receivers that have left and are held for a moment more."""
+        return self._holdings.leaving
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -131,6 +170,10 @@ class Hub:
         bodies = await self.bodies.get(member.tenant, {entry.message for entry in view.entries})
         await _give_one(member, view, _messages(view, bodies))
 
+    async def _look(self, tenant: str, receivers: Sequence[str]) -> list[View]:
+        positions = [(receiver, 0) for receiver in receivers]
+        return await inbox_restore.whole(partial(inbox.read, tenant, positions, 0))
+
     async def _give(self, tenant: str, receiver: str, view: View, messages: Sequence[tuple[Entry, str]]) -> None:
         again = view.upto < view.last
         for member in self._of(tenant, receiver):
@@ -146,7 +189,11 @@ class Hub:
         if shard not in self._subscribed:
             self._subscribed[shard] = asyncio.Event()
             self._spawn(self._listen(shard))
-            self._spawn(self._check_for_ever(shard))
+            self._spawn(self._for_ever(settings.REALTIME_CHECK, partial(self._check, shard)))
+            live = partial(holders.live, shard, self._holdings.process)
+            self._beats[shard] = self._spawn(self._for_ever(holders.BEAT, live))
+        if self._subscribed[shard].is_set():
+            return
         try:
             await asyncio.wait_for(self._subscribed[shard].wait(), _SUBSCRIBE_TIMEOUT)
         except TimeoutError as error:
@@ -157,12 +204,13 @@ class Hub:
         while True:
             pubsub = redis.ashard(shard).pubsub()
             try:
-                await pubsub.subscribe(inbox.WAKE + self.process)
+                await pubsub.subscribe(inbox.WAKE + self._holdings.process)
                 while True:
                     heard = await pubsub.get_message(timeout=10)
                     if heard is None:
                         await pubsub.ping()
                     elif heard["type"] == "subscribe":
+                        await holders.live(shard, self._holdings.process)
                         self._subscribed[shard].set()
                         self._spawn(self._try(self._check(shard)))
                     elif heard["type"] == "message":
@@ -175,10 +223,10 @@ class Hub:
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
             await asyncio.sleep(_PAUSE)
 
-    async def _check_for_ever(self, shard: int) -> None:
+    async def _for_ever(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await asyncio.sleep(settings.REALTIME_CHECK)
-            await self._try(self._check(shard))
+            await asyncio.sleep(seconds)
+            await self._try(action())
 
     async def _try(self, work: Awaitable[None]) -> None:
         try:
@@ -195,7 +243,7 @@ class Hub:
         for tenant, receivers in held.items():
             for start in range(0, len(receivers), _BATCH):
                 batch = receivers[start : start + _BATCH]
-                found = await inbox.hold(tenant, batch, self.process)
+                found = await self._holdings.renew(tenant, batch)
                 self.mark(
                     tenant, [name for name, at in zip(batch, found, strict=True) if self._behind(tenant, name, at)]
                 )

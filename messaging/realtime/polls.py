@@ -26,10 +26,6 @@ class Poll(Connection):
         self.recovered = True
         self.done = asyncio.Event()
 
-    @property
-    def ready(self) -> bool:
-        return super().ready and self.recovered
-
     async def deliver(self, offset: int, frame: str) -> None:
         self.messages.append(frame)
         self.done.set()
@@ -42,6 +38,9 @@ class Poll(Connection):
     async def expel(self, reason: Refused) -> None:
         self.done.set()
 
+    def too_slow(self) -> None:
+        """An answer that is full is on its way."""
+
 
 async def poll(call: Call) -> None:
     """The messages after an offset, at once or when the first arrives."""
@@ -50,16 +49,20 @@ async def poll(call: Call) -> None:
     wait = http.number(call, "wait", DEFAULT_WAIT, MAX_WAIT)
     member = Poll(tenant, receiver)
     member.id = call.query.get("connection", member.id)
-    (view,) = await inbox_restore.whole(partial(inbox.read, tenant, [(receiver, 0)], 0))
-    start = start_of(view, epoch, offset)
-    if epoch == view.epoch and offset:
-        acks.current().add(tenant, receiver, epoch, min(offset, view.last))
-    member.place(start)
-    if start.offset < view.last:
-        await hub.current().read_once(member)
-    member.recovered = member.recovered and start.recovered
-    if not (member.done.is_set() or not start.recovered or wait == 0):
-        await _wait(call, member, min(wait, call.claims.left))
+    hub.current().admit(member)
+    try:
+        view = await hub.current().look(tenant, receiver)
+        start = start_of(view, epoch, offset)
+        if epoch == view.epoch and offset:
+            acks.current().add(tenant, receiver, epoch, min(offset, view.last))
+        member.place(start)
+        if start.offset < view.last:
+            await hub.current().read_once(member)
+        member.recovered = member.recovered and start.recovered
+        if member.recovered and not member.done.is_set() and wait:
+            await _wait(call, member, min(wait, call.claims.left))
+    finally:
+        hub.current().remove(member)
     await call.answer(200, _answer(member))
 
 
@@ -75,7 +78,6 @@ async def _wait(call: Call, member: Poll, seconds: float) -> None:
     finally:
         gone.cancel()
         done.cancel()
-        await hub.current().remove(member)
 
 
 def _answer(member: Poll) -> str:

@@ -5,13 +5,11 @@ browser that connects again by itself goes on where it was.
 """
 
 import asyncio
-from functools import partial
 
 import structlog
 from django.conf import settings
 
-from messaging import inbox, inbox_restore
-from messaging.realtime import access, frames, http, hub
+from messaging.realtime import access, flow, frames, http, hub
 from messaging.realtime.connection import Connection, Start, start_of
 from messaging.realtime.http import Call
 from messaging.realtime.refusals import Expired, Refused, Unavailable
@@ -29,18 +27,18 @@ _HEADERS = {
 
 
 class Stream(Connection):
-    """An event stream among the hub's connections; `over` holds why it ends."""
+    """An event stream among the hub's connections; `ended` holds why it ends."""
 
     transport = "sse"
 
     def __init__(self, call: Call):
-        super().__init__(call.claims.tenant, call.claims.receiver)
-        self.over: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
+        super().__init__(call.claims.tenant, call.claims.receiver, flow=flow.watch(call.scope))
+        self.ended: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
         self._call = call
 
     @property
     def ready(self) -> bool:
-        return not self.over.done()
+        return super().ready and not self.ended.done()
 
     async def deliver(self, offset: int, frame: str) -> None:
         await self._call.write(f"id: {self.position.epoch}.{offset}\ndata: {frame}\n\n")
@@ -52,45 +50,52 @@ class Stream(Connection):
     async def expel(self, reason: Refused) -> None:
         self.end(reason)
 
+    def too_slow(self) -> None:
+        self.flow.abort()
+        self.end(None)
+
     def end(self, reason: Refused | None) -> None:
-        if not self.over.done():
-            self.over.set_result(reason)
+        if not self.ended.done():
+            self.ended.set_result(reason)
 
 
 async def stream(call: Call) -> None:
     epoch, offset = _resume_point(call)
     member = Stream(call)
-    (view,) = await inbox_restore.whole(partial(inbox.read, member.tenant, [(member.receiver, 0)], 0))
-    await call.start(200, _HEADERS)
-    await call.write(f"retry: {_RETRY}\n\n")
-    await member.moved(start_of(view, epoch, offset))
+    hub.current().admit(member)
     gone = asyncio.create_task(call.gone())
     gone.add_done_callback(lambda task: member.end(None))
     try:
+        view = await hub.current().look(member.tenant, member.receiver)
+        await call.start(200, _HEADERS)
+        await call.write(f"retry: {_RETRY}\n\n")
+        await member.moved(start_of(view, epoch, offset))
         await hub.current().add(member)
         await _run(call, member)
     except Refused as reason:
         member.end(reason)
     except STORE_ERRORS as error:
+        if not call.started:
+            raise
         log.warning("stream refused: waiting for a store", error=type(error).__name__)
         member.end(Unavailable())
     finally:
         gone.cancel()
-        await hub.current().remove(member)
-    if ending := member.over.result():
+        hub.current().remove(member)
+    if ending := member.ended.result():
         await call.write(f"data: {frames.encode('error', code=ending.code, detail=ending.detail)}\n\n")
         await call.write("", end=True)
 
 
 async def _run(call: Call, member: Stream) -> None:
     """Until the stream is over; comments tell both ends that the connection still stands."""
-    while not member.over.done():
+    while not member.ended.done():
         if call.claims.left <= 0:
             member.end(Expired())
             return
         pause = min(settings.REALTIME_PING, call.claims.left)
-        await asyncio.wait((member.over,), timeout=pause)
-        if not member.over.done():
+        await asyncio.wait((member.ended,), timeout=pause)
+        if not member.ended.done():
             await call.write(":\n\n")
 
 

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from deploy.local.stack import Stack
 from feedback import services as feedback
 from feedback.events import DeliveryEvent, Status, delivery_id
-from messaging import inbox, inbox_ended, inbox_restore
+from messaging import holders, inbox, inbox_ended, inbox_restore
 from messaging.channels.base import Outgoing
 from messaging.documents import Message
 from messaging.inbox import Ack, Lost, View
@@ -331,9 +331,9 @@ async def test_an_inbox_that_a_crash_left_half_restored_is_restored_again() -> N
 async def test_appending_wakes_the_processes_that_hold_the_receivers_and_no_others() -> None:
     await look("alice")
     await look("bob")
-    await inbox.hold("acme", ["alice"], "prc_one")
-    await inbox.hold("acme", ["bob"], "prc_two")
-    await inbox.release("acme", "bob", "prc_two")
+    await holders.hold("acme", ["alice"], "prc_one")
+    await holders.hold("acme", ["bob"], "prc_two")
+    await holders.release("acme", ["bob"], "prc_two")
     client: Any = redis.aclient("acme")
     async with client.pubsub() as pubsub:
         await pubsub.psubscribe(f"{inbox.WAKE}*")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,8 +25,12 @@ class Client:
 
     async def hear(self, kind: str) -> dict[str, Any]:
         """The next frame, which must be of this type."""
-        frame: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.recv(), LIMIT))
+        frame = await self.hear_any()
         assert frame["type"] == kind, frame
+        return frame
+
+    async def hear_any(self) -> dict[str, Any]:
+        frame: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.recv(), LIMIT))
         return frame
 
     async def say(self, kind: str, **fields: Any) -> None:
@@ -127,3 +132,49 @@ async def http(
     token = tokens.issue("acme", receiver, 600)[0] if token is None else token
     async with httpx.AsyncClient(base_url=str(system[web].url), timeout=LIMIT, trust_env=False) as requests:
         yield Http(requests, token)
+
+
+class Raw:
+    """A bare TCP connection after its request, for clients that do not behave. Its system buffers little for it."""
+
+    def __init__(self, system: LiveSystem, path: str, web: str = "web", **headers: str) -> None:
+        host, _, port = str(system[web].url).removeprefix("http://").partition(":")
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.settimeout(LIMIT)
+        self.socket.connect((host, int(port)))
+        lines = [f"GET {path} HTTP/1.1", f"Host: {host}:{port}", *(f"{name}: {headers[name]}" for name in headers)]
+        self.socket.sendall("\r\n".join([*lines, "", ""]).encode())
+
+    @classmethod
+    def websocket(cls, system: LiveSystem, token: str, web: str = "web") -> "Raw":
+        """A WebSocket whose handshake is under way."""
+        headers = {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "c3ByYXllcidzIHRlc3RzIQ==",
+        }
+        return cls(system, f"/api/v1/realtime?token={token}", web, **headers)
+
+    def say(self, kind: str, **fields: Any) -> None:
+        """A text frame; its mask is zeros. Raises OSError once the server has cut the connection."""
+        text = json.dumps({"type": kind, **fields}).encode()
+        assert len(text) < 126
+        self.socket.sendall(bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text)
+
+    def read_to_the_end(self) -> int:
+        """How many bytes still come until the server ends or cuts the connection."""
+        total = 0
+        try:
+            while found := self.socket.recv(1 << 20):
+                total += len(found)
+        except ConnectionResetError:
+            pass
+        return total
+
+    def __enter__(self) -> "Raw":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.socket.close()

@@ -22,14 +22,18 @@ async def _clients_closed(settings: Settings) -> AsyncIterator[None]:
 def processes(
     stack: Stack, indexes: None, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveSystem]:
-    """Inboxes are compared every second, windows hold 20,000 bytes, slow clients are cut after half a second,
-    heartbeats come every half second."""
+    """A web process that is strict and in a hurry.
+
+    Inboxes are compared every second, windows hold 20,000 bytes, slow clients are cut after half a second, heartbeats
+    come every second, and twenty frames a second (two hundred at once) are enough.
+    """
     system = LiveSystem(tmp_path_factory.mktemp("realtime"))
     fast = {
         "SPRAYER_REALTIME_CHECK": "1",
         "SPRAYER_REALTIME_WINDOW": "20000",
         "SPRAYER_REALTIME_SLOW": "0.5",
-        "SPRAYER_REALTIME_PING": "0.5",
+        "SPRAYER_REALTIME_PING": "1",
+        "SPRAYER_REALTIME_FRAMES": "20",
     }
     system.start("web", "feeder", env=fast)
     yield system
