@@ -32,6 +32,7 @@
   const REFRESH_LEAD = 60_000;
   const REFRESH_LEAST = 1_000;
   const CLOSE_CODES = {
+    1008: "slow", // too many frames of ours: it takes a pause, too
     1013: "unavailable",
     4001: "token",
     4003: "forbidden",
@@ -48,6 +49,8 @@
     token_expired: "token",
     origin_not_allowed: "forbidden",
     too_slow: "slow",
+    too_fast: "slow",
+    too_many_connections: "crowded",
     restarting: "restarting",
     unavailable: "unavailable",
   };
