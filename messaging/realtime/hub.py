@@ -23,7 +23,7 @@ from messaging.realtime import frames
 from messaging.realtime.bodies import Bodies
 from messaging.realtime.connection import Connection, start_of
 from messaging.realtime.holdings import Holdings
-from messaging.realtime.refusals import Restarting, TooMany
+from messaging.realtime.refusals import Restarting, TooMany, Unavailable
 from messaging.realtime.together import Together
 from sprayer_project import redis
 from sprayer_project.errors import STORE_ERRORS, StoreUnavailable
@@ -179,8 +179,15 @@ class Hub:
     async def _give(self, tenant: str, receiver: str, view: View, messages: Sequence[tuple[Entry, str]]) -> None:
         again = view.upto < view.last
         for member in self._of(tenant, receiver):
-            if not await _give_one(member, view, messages):
-                again = again or member.ready
+            try:
+                done = await _give_one(member, view, messages)
+            except Exception:
+                # The others of this tenant must not wait for it.
+                log.exception("a connection failed", tenant=tenant, transport=member.transport)
+                self.remove(member)
+                self._spawn(member.expel(Unavailable()))
+                continue
+            again = again or (not done and member.ready)
         if again:
             self.mark(tenant, [receiver])
 
