@@ -118,3 +118,28 @@ class DeliveryEvent:
 
 
 _NAMES = tuple(field.name for field in fields(DeliveryEvent))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionEvent:
+    """A receiver came, or is gone for longer than a moment. It travels with the deliveries' events, and has no row."""
+
+    tenant: str
+    receiver: str
+    channel: str
+    connected: bool
+    at: datetime
+    event: str = field(default_factory=lambda: new_id("evt"))
+
+    def to_json(self) -> dict[str, Any]:
+        kind = "connected" if self.connected else "disconnected"
+        body = {"type": f"{_CONNECTION}{kind}", "event": self.event, "tenant": self.tenant, "receiver": self.receiver}
+        return body | {"channel": self.channel, "at": self.at.isoformat()}
+
+
+def is_connection(body: Any) -> bool:
+    """Whether this is what ConnectionEvent.to_json wrote."""
+    return isinstance(body, dict) and str(body.get("type", "")).startswith(_CONNECTION)
+
+
+_CONNECTION = "connection."

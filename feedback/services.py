@@ -12,7 +12,7 @@ from pymongo.errors import BulkWriteError
 
 from feedback import parking, selectors, updates
 from feedback.documents import Collection
-from feedback.events import OPEN, DeliveryEvent, Status
+from feedback.events import OPEN, ConnectionEvent, DeliveryEvent, Status
 from feedback.selectors import DeliveryRow
 from sprayer_project import amqp
 from sprayer_project.errors import Conflict, NotFound
@@ -30,7 +30,7 @@ Key = tuple[str, str]
 """tenant, delivery id"""
 
 
-def publications(events: Iterable[DeliveryEvent]) -> Iterator[amqp.Publication]:
+def publications(events: Iterable[DeliveryEvent | ConnectionEvent]) -> Iterator[amqp.Publication]:
     """Events as AMQP messages: JSON arrays of at most EVENTS_A_PUBLICATION events."""
     bodies = [event.to_json() for event in events]
     for start in range(0, len(bodies), EVENTS_A_PUBLICATION):
@@ -43,7 +43,7 @@ def report(events: Iterable[DeliveryEvent]) -> None:
     amqp.publish(list(publications(events)))
 
 
-async def areport(events: Iterable[DeliveryEvent]) -> None:
+async def areport(events: Iterable[DeliveryEvent | ConnectionEvent]) -> None:
     await amqp.apublish(list(publications(events)))
 
 

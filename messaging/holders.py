@@ -6,6 +6,7 @@ with it in ALIVE seconds.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from messaging import inbox
@@ -21,37 +22,56 @@ _PROCESSES = "sprayer:processes"
 """Sorted set of the processes by the time, in ms, until which they live."""
 
 
-async def hold(tenant: str, receivers: Sequence[str], process: str) -> list[tuple[str, int]]:
-    """Register or renew a process as holder of connections; answers (epoch, last offset), ("", 0) for a lost inbox."""
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a process learns of an inbox when it holds its receiver; epoch is empty where the inbox is lost."""
+
+    epoch: str
+    last: int
+    first: bool
+    """Nobody held the receiver before."""
+
+
+async def hold(tenant: str, receivers: Sequence[str], process: str) -> list[Hold]:
+    """Register or renew a process as holder of connections of these receivers."""
+    await _note(tenant, process)
     now = inbox.now()
-    keys = [_held_key(tenant, process), *(inbox.stream_key(tenant, receiver) for receiver in receivers)]
     arguments = [process, now, now + int(LEASE * 1000), inbox.keep_until(now), *receivers]
-    return [(epoch, int(last)) for epoch, last in await inbox.run_script(tenant, "inbox_hold", keys, arguments)]
+    found = await inbox.run_script(tenant, "inbox_hold", _keys(tenant, receivers, process), arguments)
+    return [Hold(epoch, int(last), bool(first)) for epoch, last, first in found]
 
 
-async def release(tenant: str, receivers: Sequence[str], process: str) -> None:
-    """The process holds no connection of these receivers any more."""
-    async with redis.aclient(tenant).pipeline(transaction=False) as pipeline:
-        pipeline.srem(_held_key(tenant, process), *receivers)
-        for receiver in receivers:
-            pipeline.zrem(f"{inbox.stream_key(tenant, receiver)}:holders", process)
-        await pipeline.execute()
+async def release(tenant: str, receivers: Sequence[str], process: str) -> list[bool]:
+    """The process holds no connection of these receivers any more; for each, whether now nobody does."""
+    arguments = [process, inbox.now(), *receivers]
+    found = await inbox.run_script(tenant, "inbox_release", _keys(tenant, receivers, process), arguments)
+    return [bool(last) for last in found]
 
 
 async def live(shard: int, process: str) -> None:
     """The process lives."""
-    now = inbox.now()
     client: Any = redis.ashard(shard)
-    async with client.pipeline(transaction=False) as pipeline:
-        pipeline.zadd(_PROCESSES, {process: now + int(ALIVE * 1000)})
-        pipeline.zremrangebyscore(_PROCESSES, "-inf", now - int(LEASE * 1000))
-        await pipeline.execute()
+    await client.zadd(_PROCESSES, {process: inbox.now() + int(ALIVE * 1000)})
 
 
-async def die(shard: int, process: str) -> None:
-    """The process ends, and nobody is connected to it any more."""
+async def die(shard: int, process: str) -> bool:
+    """The process has ended, and nobody is connected to it any more; whether that was not known yet."""
     client: Any = redis.ashard(shard)
-    await client.zrem(_PROCESSES, process)
+    return bool(await client.zrem(_PROCESSES, process))
+
+
+async def dead(shard: int) -> list[str]:
+    """Processes that have said nothing for too long."""
+    client: Any = redis.ashard(shard)
+    found: list[str] = await client.zrangebyscore(_PROCESSES, "-inf", inbox.now())
+    return found
+
+
+async def held(shard: int, process: str) -> dict[str, list[str]]:
+    """tenant -> the receivers that a process still holds by its leases."""
+    client: Any = redis.ashard(shard)
+    tenants = await client.smembers(_tenants_key(process))
+    return {tenant: sorted(await client.smembers(_held_key(tenant, process))) for tenant in tenants}
 
 
 def present(tenant: str, receiver: str) -> bool:
@@ -79,6 +99,15 @@ def all_present(tenant: str) -> set[str]:
         return set().union(*pipeline.execute())
 
 
+async def _note(tenant: str, process: str) -> None:
+    """The process holds receivers of the tenant: noted before it holds any, for whoever finds it dead."""
+    client: Any = redis.aclient(tenant)
+    async with client.pipeline(transaction=False) as pipeline:
+        pipeline.sadd(_tenants_key(process), tenant)
+        pipeline.expire(_tenants_key(process), int(2 * LEASE))
+        await pipeline.execute()
+
+
 def _living(tenant: str) -> list[str]:
     client: Any = redis.client(tenant)
     found: list[str] = client.zrangebyscore(_PROCESSES, f"({inbox.now()}", "+inf")
@@ -87,3 +116,11 @@ def _living(tenant: str) -> list[str]:
 
 def _held_key(tenant: str, process: str) -> str:
     return redis.key(tenant, "held", process)
+
+
+def _tenants_key(process: str) -> str:
+    return f"sprayer:held:{process}"
+
+
+def _keys(tenant: str, receivers: Sequence[str], process: str) -> list[str]:
+    return [_held_key(tenant, process), *(inbox.stream_key(tenant, receiver) for receiver in receivers)]

@@ -82,6 +82,7 @@ class RealtimeConsumer(AsyncWebsocketConsumer):
         """An error frame, then the end."""
         if self.over:
             return
+        log.info("connection refused", code=reason.code, tenant=self.member.tenant if self.member else None)
         await self.tell(frames.encode("error", code=reason.code, detail=reason.detail))
         self.over = True
         await self.close(reason.close_code)

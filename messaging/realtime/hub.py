@@ -17,16 +17,16 @@ import structlog
 from django.conf import settings
 
 from messaging import holders, inbox, inbox_restore
+from messaging.holders import Hold
 from messaging.inbox import Entry, View
 from messaging.realtime import frames
 from messaging.realtime.bodies import Bodies
 from messaging.realtime.connection import Connection, start_of
 from messaging.realtime.holdings import Holdings
-from messaging.realtime.refusals import Restarting, TooMany
+from messaging.realtime.refusals import Restarting, TooMany, Unavailable
 from messaging.realtime.together import Together
 from sprayer_project import redis
 from sprayer_project.errors import STORE_ERRORS, StoreUnavailable
-from sprayer_project.ids import new_id
 from sprayer_project.metrics import CONNECTIONS
 
 log = structlog.get_logger(__name__)
@@ -35,6 +35,7 @@ _BATCH, _ENTRIES = 200, 100
 _BODIES = 1024 * 1024
 _SUBSCRIBE_TIMEOUT = 3.0
 _PAUSE = 0.5
+_FAREWELL = 2.0
 
 
 class Hub:
@@ -43,7 +44,7 @@ class Hub:
         self.bodies = Bodies()
         self.look = Together(self._look)
         """The view of one receiver's inbox, without entries. Raises a store's error."""
-        self._holdings = Holdings(new_id("prc"))
+        self._holdings = Holdings()
         self._admitted: Counter[str | tuple[str, str]] = Counter()
         self._members: dict[tuple[str, str], set[Connection]] = {}
         self._dirty: defaultdict[str, set[str]] = defaultdict(set)
@@ -119,6 +120,7 @@ class Hub:
             beat.cancel()
             await asyncio.wait([beat])
             await self._try(holders.die(shard, self._holdings.process))
+        await self._holdings.comings.reported(_FAREWELL)
 
     @property
     def connections(self) -> int:
@@ -177,8 +179,15 @@ class Hub:
     async def _give(self, tenant: str, receiver: str, view: View, messages: Sequence[tuple[Entry, str]]) -> None:
         again = view.upto < view.last
         for member in self._of(tenant, receiver):
-            if not await _give_one(member, view, messages):
-                again = again or member.ready
+            try:
+                done = await _give_one(member, view, messages)
+            except Exception:
+                # The others of this tenant must not wait for it.
+                log.exception("a connection failed", tenant=tenant, transport=member.transport)
+                self.remove(member)
+                self._spawn(member.expel(Unavailable()))
+                continue
+            again = again or (not done and member.ready)
         if again:
             self.mark(tenant, [receiver])
 
@@ -190,8 +199,7 @@ class Hub:
             self._subscribed[shard] = asyncio.Event()
             self._spawn(self._listen(shard))
             self._spawn(self._for_ever(settings.REALTIME_CHECK, partial(self._check, shard)))
-            live = partial(holders.live, shard, self._holdings.process)
-            self._beats[shard] = self._spawn(self._for_ever(holders.BEAT, live))
+            self._beats[shard] = self._spawn(self._for_ever(holders.BEAT, partial(self._holdings.live, shard)))
         if self._subscribed[shard].is_set():
             return
         try:
@@ -210,7 +218,7 @@ class Hub:
                     if heard is None:
                         await pubsub.ping()
                     elif heard["type"] == "subscribe":
-                        await holders.live(shard, self._holdings.process)
+                        await self._holdings.live(shard)
                         self._subscribed[shard].set()
                         self._spawn(self._try(self._check(shard)))
                     elif heard["type"] == "message":
@@ -228,7 +236,7 @@ class Hub:
             await asyncio.sleep(seconds)
             await self._try(action())
 
-    async def _try(self, work: Awaitable[None]) -> None:
+    async def _try(self, work: Awaitable[object]) -> None:
         try:
             await work
         except STORE_ERRORS as error:
@@ -248,9 +256,9 @@ class Hub:
                     tenant, [name for name, at in zip(batch, found, strict=True) if self._behind(tenant, name, at)]
                 )
 
-    def _behind(self, tenant: str, receiver: str, at: tuple[str, int]) -> bool:
+    def _behind(self, tenant: str, receiver: str, at: Hold) -> bool:
         positions = [member.position for member in self._of(tenant, receiver)]
-        return any(position.epoch != at[0] or position.offset < at[1] for position in positions)
+        return any(position.epoch != at.epoch or position.offset < at.last for position in positions)
 
 
 async def _give_one(member: Connection, view: View, messages: Sequence[tuple[Entry, str]]) -> bool:

@@ -55,6 +55,11 @@ class BoundedSocket(WebSocketProtocol):  # type: ignore[misc]
         self.transport.registerProducer(flow, True)
         return flow
 
+    def serverSend(self, content: Any, binary: bool = False) -> None:
+        """A message of any size: the method beneath holds the server, too, to the longest message of a client."""
+        if self.state == self.STATE_OPEN:
+            self.sendFrame(opcode=2 if binary else 1, payload=content if binary else content.encode())
+
     def serverClose(self, code: int | None = None) -> None:
         """Any close code: the method beneath refuses those that servers are there for (1008, 1013)."""
         self.sendCloseFrame(code=1000 if code is None else code)

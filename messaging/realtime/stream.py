@@ -51,6 +51,7 @@ class Stream(Connection):
         self.end(reason)
 
     def too_slow(self) -> None:
+        log.info("stream cut", code="too_slow", tenant=self.tenant)
         self.flow.abort()
         self.end(None)
 

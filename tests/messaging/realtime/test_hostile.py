@@ -63,6 +63,10 @@ def connected(process: LiveProcess, transport: str) -> int:
     return int(found[1]) if found else 0
 
 
+def cut_for_being_slow(process: LiveProcess) -> int:
+    return process.log_text().count("too_slow")
+
+
 async def offer_sixty_megabytes() -> None:
     for _ in range(300):
         await send(message(title="x" * 200_000), "alice")
@@ -82,20 +86,22 @@ def acknowledge_until_cut(raw: Raw) -> bool:
 
 async def test_a_socket_that_acknowledges_and_does_not_read_is_cut_and_not_buffered_for(web: LiveSystem) -> None:
     await offer_sixty_megabytes()
-    before = resident(web["web"])
+    before, cut = resident(web["web"]), cut_for_being_slow(web["web"])
     with Raw.websocket(web, token()) as raw:
         assert await asyncio.to_thread(acknowledge_until_cut, raw)
         assert await asyncio.to_thread(raw.read_to_the_end) < 20 * MIB
+    assert cut_for_being_slow(web["web"]) == cut + 1
     assert resident(web["web"]) - before < 20 * MIB
 
 
 async def test_a_stream_that_is_not_read_is_cut_and_not_buffered_for(web: LiveSystem) -> None:
     await offer_sixty_megabytes()
-    before = resident(web["web"])
+    before, cut = resident(web["web"]), cut_for_being_slow(web["web"])
     with Raw(web, f"/api/v1/inbox/stream?token={token()}") as raw:
         await asyncio.to_thread(wait_for, lambda: connected(web["web"], "sse") == 1, what="the stream")
         await asyncio.to_thread(wait_for, lambda: connected(web["web"], "sse") == 0, what="the end of the stream")
         assert await asyncio.to_thread(raw.read_to_the_end) < 20 * MIB
+    assert cut_for_being_slow(web["web"]) == cut + 1
     assert resident(web["web"]) - before < 20 * MIB
 
 

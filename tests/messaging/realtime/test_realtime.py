@@ -40,6 +40,20 @@ async def test_a_client_is_welcomed_and_gets_what_waits_and_what_comes(web: Live
         assert (second["id"], second["offset"], second["test"]) == (coming.id, "2", True)
 
 
+async def test_a_large_message_arrives_and_those_after_it(web: LiveSystem) -> None:
+    large, small = message(title="x" * 250_000), message()
+    async with client(web) as alice, client(web, "bob") as bob:
+        await alice.hear("welcome")
+        await bob.hear("welcome")
+        await send(large, "alice", "bob")
+        frame = await alice.hear("message")
+        assert frame["content"] == {"title": "x" * 250_000}
+        await alice.say("ack", offset=frame["offset"])
+        await send(small, "alice")
+        assert (await alice.hear("message"))["id"] == small.id
+        assert (await bob.hear("message"))["id"] == large.id
+
+
 async def test_a_token_in_the_header_is_as_good(web: LiveSystem) -> None:
     async with client(web, query=False) as alice:
         assert (await alice.hear("welcome"))["receiver"] == "alice"
