@@ -2,7 +2,7 @@
 # make test    every check and every test
 SHELL = /bin/sh
 PYTHON = .venv/bin/python
-PACKAGES = sprayer_project tenants subscriptions feedback messaging deploy
+PACKAGES = sprayer_project tenants subscriptions feedback messaging deploy clients/python
 PIP_COMPILE = .venv/bin/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 

@@ -36,6 +36,7 @@ _RANKS = {
     Status.SENT: 50,
     Status.FAILED: 60,
 }
+_AFTER_WAITING = {Status.SUPPRESSED: 54, Status.EXPIRED: 55}
 _ABOVE_ROUNDS = {Status.DELIVERED: 1, Status.READ: 2, Status.BOUNCED: 3}
 _ROUND, _ABOVE = 100, 1_000_000
 
@@ -43,11 +44,15 @@ OPEN = frozenset({Status.SCHEDULED, Status.QUEUED, Status.DEFERRED})
 """Something is still going to be tried."""
 
 
-def score(status: Status, round: int) -> int:
-    """A delivery's status is the one with the highest score: within a round it never goes back."""
+def score(status: Status, round: int, waited: bool = False) -> int:
+    """A delivery's status is the one with the highest score: within a round it never goes back.
+
+    waited: it was sent to wait in an inbox, so that expired and suppressed come after sent.
+    """
     if status in _ABOVE_ROUNDS:
         return _ABOVE + _ABOVE_ROUNDS[status]
-    return round * _ROUND + _RANKS[status]
+    rank = _AFTER_WAITING.get(status) if waited else None
+    return round * _ROUND + (rank or _RANKS[status])
 
 
 def delivery_id(message: str, receiver: str, channel: str, address_hash: str | None) -> str:
@@ -90,7 +95,7 @@ class DeliveryEvent:
     """With failed: listed among the tenant's dead letters and can be replayed."""
     metadata: dict[str, str] = field(default_factory=dict)
     waiting: bool = False
-    """With sent: it waits in an inbox, so its expiry still applies."""
+    """With sent: it waits in an inbox, so its expiry still applies. With expired and suppressed: it waited in one."""
     keeper: str = ""
     """With waiting: "<shard>/<incarnation>" of the memory that holds it, so that it is found when that is lost."""
     fact: str = ""
@@ -119,3 +124,28 @@ class DeliveryEvent:
 
 _EMPTY: tuple[Any, ...] = (None, "", {}, False)
 _NAMES = tuple(field.name for field in fields(DeliveryEvent))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionEvent:
+    """A receiver came, or is gone for longer than a moment. It travels with the deliveries' events, and has no row."""
+
+    tenant: str
+    receiver: str
+    channel: str
+    connected: bool
+    at: datetime
+    event: str = field(default_factory=lambda: new_id("evt"))
+
+    def to_json(self) -> str:
+        kind = "connected" if self.connected else "disconnected"
+        body = {"type": f"{_CONNECTION}{kind}", "event": self.event, "tenant": self.tenant, "receiver": self.receiver}
+        return orjson.dumps(body | {"channel": self.channel, "at": self.at.isoformat()}).decode()
+
+
+def is_connection(body: Any) -> bool:
+    """Whether this is a decoded ConnectionEvent.to_json."""
+    return isinstance(body, dict) and str(body.get("type", "")).startswith(_CONNECTION)
+
+
+_CONNECTION = "connection."

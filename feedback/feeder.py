@@ -9,7 +9,7 @@ import structlog
 from django.conf import settings
 
 from feedback import services
-from feedback.events import DeliveryEvent
+from feedback.events import DeliveryEvent, is_connection
 from feedback.updates import check
 from sprayer_project import amqp, metrics, worker
 
@@ -54,7 +54,7 @@ def _handle(items: Sequence[worker.Item]) -> None:
 
 
 def decode(body: bytes) -> tuple[list[DeliveryEvent], str]:
-    """The events of one AMQP message, and what is wrong with the first bad one; empty when none is."""
+    """The deliveries' events of one AMQP message, and what is wrong with the first bad one; empty when none is."""
     try:
         bodies = json.loads(body)
         if not isinstance(bodies, list):
@@ -63,6 +63,8 @@ def decode(body: bytes) -> tuple[list[DeliveryEvent], str]:
         return [], f"no events: {error}"
     events, reason = [], ""
     for index, found in enumerate(bodies):
+        if is_connection(found):
+            continue
         try:
             events.append(check(DeliveryEvent.from_json(found)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:

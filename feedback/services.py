@@ -11,7 +11,7 @@ from pymongo.errors import BulkWriteError
 
 from feedback import parking, selectors, updates
 from feedback.documents import Collection
-from feedback.events import OPEN, DeliveryEvent, Status
+from feedback.events import OPEN, ConnectionEvent, DeliveryEvent, Status
 from feedback.selectors import DeliveryRow
 from sprayer_project import amqp
 from sprayer_project.errors import Conflict, NotFound
@@ -42,7 +42,7 @@ def report(events: Iterable[DeliveryEvent]) -> None:
     amqp.publish(list(publications(event.to_json() for event in events)))
 
 
-async def areport(events: Iterable[DeliveryEvent]) -> None:
+async def areport(events: Iterable[DeliveryEvent | ConnectionEvent]) -> None:
     await areport_encoded(event.to_json() for event in events)
 
 
@@ -189,6 +189,7 @@ def _event(row: DeliveryRow, status: Status, reason: str, now: datetime) -> Deli
         round=row.round,
         reason=reason,
         expires_at=row.expires_at,
+        waiting=row.status is Status.SENT,
     )
 
 

@@ -75,7 +75,7 @@ def provider_key(event: DeliveryEvent) -> str:
 def state_of(event: DeliveryEvent) -> Value:
     """The candidate for `$max: {state}`. Fields up to `event` decide; equal events are the same fact."""
     state: Value = {
-        "score": score(event.status, event.round),
+        "score": score(event.status, event.round, event.waiting),
         "at": _milliseconds(event.at),
         "event": event.event,
         "status": event.status.value,

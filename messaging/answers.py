@@ -96,6 +96,7 @@ class MessageBodySerializer(serializers.Serializer[Any]):
     ttl = serializers.IntegerField(help_text="Seconds.")
     priority = serializers.CharField()
     collapse_key = serializers.CharField(allow_null=True)
+    exclude_connection = serializers.CharField(allow_null=True)
     totals = TotalsSerializer()
 
 

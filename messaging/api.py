@@ -212,7 +212,7 @@ class RetryView(ApiView):
 def body_of(row: MessageRow) -> dict[str, Any]:
     """A message as the API answers it."""
     kept = ("id", "status", "mode", "created_at", "send_at", "expires_at", "to", "channels", "content", "overrides")
-    more = ("attributes", "metadata", "ttl", "priority", "collapse_key")
+    more = ("attributes", "metadata", "ttl", "priority", "collapse_key", "exclude_connection")
     totals = {"as_of": row.totals.as_of, "total": row.totals.total, "channels": row.totals.channels}
     return {name: getattr(row, name) for name in (*kept, *more)} | {"totals": totals}
 

@@ -38,6 +38,7 @@ class Message(Document):
     collapse_key = StringField()
     collapse = StringField()
     """Where messages with a collapse key are found in the order of their starts: see messaging.collapsing."""
+    exclude_connection = StringField()
     idempotency = StringField()
     """The claim "<tenant>/<mode>/<key>" of an Idempotency-Key, for 24 hours."""
     idempotency_key = StringField()

@@ -1,9 +1,10 @@
 """Inboxes: one short Redis stream a receiver, read by realtime connections from positions of their own.
 
-An inbox is four keys in one slot: the stream (offsets are its ids' second halves, "0-<offset>", growing by one), a hash
-with epoch, run_id, floor, acknowledged and last offset, a hash of the delivery rounds that it holds, and the processes
-that hold connections of its receiver. The first three are made and deleted together, so that an offset is never issued
-twice under one epoch. A message's payload is stored once and outlives every entry that refers to it.
+An inbox is five keys in one slot: the stream (offsets are its ids' second halves, "0-<offset>", growing by one), a
+hash with epoch, run_id, floor, acknowledged and last offset, a hash of the delivery rounds that it holds, one of its
+collapse keys with the newest message of each, and the processes that hold connections of its receiver. The first four
+are made and deleted together, so that an offset is never issued twice under one epoch. A message's payload is stored
+once and outlives every entry that refers to it.
 
 An inbox that is missing, or that another run_id of Redis made (it was restarted, or came back older), counts as lost:
 calls raise Lost until messaging.inbox_restore has put back what the record says is waiting, under a new epoch.
@@ -25,13 +26,13 @@ from redis.exceptions import NoScriptError
 
 from messaging.channels.base import Outgoing, Recipient
 from sprayer_project import redis
+from sprayer_project.ids import order_of
 
 CHANNEL = "websocket"
 """The channel whose deliveries wait in inboxes."""
 WAKE = "sprayer:wake:"
 """Prefix of the pub/sub channel of one process: {"tenant": ..., "receivers": [...]}."""
-LEASE = 60.0
-"""Seconds for which a process holds a receiver without renewing it."""
+BUDGET = 262_144
 _DAY = 86_400_000
 
 
@@ -52,6 +53,17 @@ class Appended:
     epoch: str
     keeper: str
     """"<shard>/<incarnation>" of the server that holds it."""
+    replaced: bool = False
+    """It was not appended: a newer message of its collapse key was there before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appending:
+    """What became of one append."""
+
+    places: tuple[Appended, ...]
+    ended: int
+    """How many deliveries left the tenant's inboxes unacknowledged and are to be reported: see inbox_ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,10 @@ class Entry:
     mode: str
     group: str | None
     expires_at: datetime
+    size: int = 0
+    """Bytes of the frame that its receivers share."""
+    excluded: str = ""
+    """The connection that does not get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +97,16 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class History:
+    """What an inbox held, newest first."""
+
+    epoch: str
+    entries: tuple[Entry, ...]
+    upto: int
+    """Go on before this offset; 0: there is nothing older."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ack:
     """A receiver has everything up to this offset."""
 
@@ -91,44 +117,60 @@ class Ack:
 
 async def append(
     message: Outgoing, recipients: Sequence[Recipient], frame: str, *, restoring: bool = False
-) -> list[Appended]:
+) -> Appending:
     """Append a message to its recipients' inboxes and wake their holders, in one round trip. Raises Lost.
 
-    Idempotent by delivery and round. frame is the JSON object that realtime clients get, without its offset.
+    Idempotent by delivery and round. frame is the JSON object that realtime clients get, without its offset. Of the
+    messages with one collapse key only the newest stays: the one that was accepted last, in whatever order they come.
     """
-    now = _now()
-    expires = min(_milliseconds(message.expires_at), now + int(settings.INBOX_AGE * 1000))
+    moment = now()
+    expires = min(_milliseconds(message.expires_at), moment + int(settings.INBOX_AGE * 1000))
     streams = [stream_key(message.tenant, recipient.receiver) for recipient in recipients]
-    keys = [_payload_key(message.tenant, message.id), *streams]
+    keys = [_payload_key(message.tenant, message.id), ended_key(message.tenant), *streams]
     metadata = json.dumps(dict(message.metadata), separators=(",", ":"))
-    arguments: list[Any] = [int(restoring), now, _new_epoch(), settings.INBOX_LENGTH, expires, expires + _DAY]
+    arguments: list[Any] = [int(restoring), moment, _new_epoch(), settings.INBOX_LENGTH, expires, expires + _DAY]
     arguments += [message.id, message.mode, frame, metadata, expires + _DAY, WAKE, message.tenant]
+    arguments += [message.collapse_key or "", order_of(message.id), message.exclude_connection or ""]
     for recipient in recipients:
         arguments += [recipient.receiver, recipient.delivery, recipient.round, recipient.group or ""]
     # Asked before appending: a server that is emptied in between has another token, so that the loss is seen.
     token = await redis.atoken(message.tenant)
-    run_id, lost, *answer = await _run(message.tenant, "inbox_append", keys, arguments)
+    run_id, lost, *answer = await run_script(message.tenant, "inbox_append", keys, arguments)
     if lost:
         raise Lost(message.tenant, lost, run_id)
-    (places,) = answer
+    places, ended = answer
     keeper = f"{redis.shard_of(message.tenant)}/{run_id}:{token}"
-    return [
-        Appended(recipient.delivery, int(offset), epoch, keeper)
+    appended = (
+        Appended(recipient.delivery, int(offset), epoch, keeper, replaced=offset == "0")
         for recipient, offset, epoch in zip(recipients, places[::2], places[1::2], strict=True)
-    ]
+    )
+    return Appending(tuple(appended), ended)
 
 
 async def read(tenant: str, positions: Sequence[tuple[str, int]], count: int) -> list[View]:
-    """The inboxes of receivers, each after an offset, `count` entries at most each (0: none). Raises Lost."""
+    """The inboxes of receivers, each after an offset, `count` entries at most each (0: none). Raises Lost.
+
+    One's reading ends also when its entries' frames are BUDGET bytes or more.
+    """
     keys = [stream_key(tenant, receiver) for receiver, _ in positions]
-    arguments = [_now(), count, *(value for position in positions for value in position)]
-    run_id, lost, views = await _run(tenant, "inbox_read", keys, arguments)
+    arguments = [now(), count, BUDGET, *(value for position in positions for value in position)]
+    run_id, lost, views = await run_script(tenant, "inbox_read", keys, arguments)
     if lost:
         raise Lost(tenant, lost, run_id)
     return [
         View(epoch, int(floor), int(acked), int(last), int(upto), tuple(_entry(*raw) for raw in entries))
         for epoch, floor, acked, last, upto, entries in views
     ]
+
+
+async def history(tenant: str, receiver: str, before: int | None, count: int) -> History:
+    """The newest `count` entries before an offset, newest first. Raises Lost."""
+    arguments = [now(), receiver, "" if before is None else before, count]
+    run_id, lost, *found = await run_script(tenant, "inbox_history", [stream_key(tenant, receiver)], arguments)
+    if lost:
+        raise Lost(tenant, lost, run_id)
+    ((epoch, upto, entries),) = found
+    return History(epoch, tuple(_entry(*raw) for raw in entries), int(upto))
 
 
 async def frames(tenant: str, messages: Sequence[str]) -> dict[str, str]:
@@ -144,36 +186,34 @@ async def metadata(tenant: str, messages: Sequence[str]) -> dict[str, dict[str, 
 
 async def newly_acknowledged(tenant: str, acks: Sequence[Ack]) -> list[list[Entry]]:
     """Which entries each ack would acknowledge for the first time; none where its epoch is over."""
-    answers = await _run(tenant, "inbox_ack", *_ack_arguments(tenant, "peek", acks))
+    answers = await run_script(tenant, "inbox_ack", *_ack_arguments(tenant, "peek", acks))
+    return [[_entry(*raw) for raw in answer or ()] for answer in answers]
+
+
+async def entries_at(tenant: str, places: Sequence[Ack]) -> list[list[Entry]]:
+    """The entry at just each of these offsets; none where it has left or its epoch is over."""
+    answers = await run_script(tenant, "inbox_ack", *_ack_arguments(tenant, "at", places))
     return [[_entry(*raw) for raw in answer or ()] for answer in answers]
 
 
 async def acknowledge(tenant: str, acks: Sequence[Ack]) -> None:
     """Move the receivers' default starts, never backwards; nothing is deleted. Acks of an old epoch are void."""
-    await _run(tenant, "inbox_ack", *_ack_arguments(tenant, "move", acks))
-
-
-async def hold(tenant: str, receivers: Sequence[str], process: str) -> list[tuple[str, int]]:
-    """Register or renew a process as holder of connections; answers (epoch, last offset), ("", 0) for a lost inbox."""
-    now = _now()
-    keys = [stream_key(tenant, receiver) for receiver in receivers]
-    arguments = [process, now, now + int(LEASE * 1000), _keep_until(now)]
-    return [(epoch, int(last)) for epoch, last in await _run(tenant, "inbox_hold", keys, arguments)]
-
-
-async def release(tenant: str, receiver: str, process: str) -> None:
-    """The process holds no connection of the receiver any more."""
-    await redis.aclient(tenant).zrem(f"{stream_key(tenant, receiver)}:holders", process)
+    await run_script(tenant, "inbox_ack", *_ack_arguments(tenant, "move", acks))
 
 
 async def open_restored(lost: Lost) -> bool:
     """What the record knew is back: the lost inboxes are whole. False where Redis was lost once more meanwhile."""
     keys = [stream_key(lost.tenant, receiver) for receiver in lost.receivers]
-    return bool(await _run(lost.tenant, "inbox_open", keys, [_new_epoch(), _keep_until(_now()), lost.run_id]))
+    return bool(await run_script(lost.tenant, "inbox_open", keys, [_new_epoch(), keep_until(now()), lost.run_id]))
 
 
 def stream_key(tenant: str, receiver: str) -> str:
     return redis.key(tenant, "inbox", receiver)
+
+
+def ended_key(tenant: str) -> str:
+    """Of the hash of what left the tenant's inboxes unacknowledged."""
+    return redis.key(tenant, "inbox-ended")
 
 
 def _payload_key(tenant: str, message: str) -> str:
@@ -184,12 +224,14 @@ def _new_epoch() -> str:
     return secrets.token_hex(8)
 
 
-def _now() -> int:
+def now() -> int:
+    """Unix time in milliseconds."""
     return int(time.time() * 1000)
 
 
-def _keep_until(now: int) -> int:
-    return now + int(settings.INBOX_AGE * 1000) + _DAY
+def keep_until(moment: int) -> int:
+    """Until when an inbox's keys live, in ms, if nothing more happens to it."""
+    return moment + int(settings.INBOX_AGE * 1000) + _DAY
 
 
 def _milliseconds(at: datetime) -> int:
@@ -198,13 +240,22 @@ def _milliseconds(at: datetime) -> int:
 
 def _entry(offset: str, fields: list[str]) -> Entry:
     named = dict(zip(fields[::2], fields[1::2], strict=True))
-    expires_at = datetime.fromtimestamp(int(named["x"]) / 1000, UTC)
-    return Entry(int(offset), named["m"], named["d"], int(named["r"]), named["t"], named["g"] or None, expires_at)
+    return Entry(
+        offset=int(offset),
+        message=named["m"],
+        delivery=named["d"],
+        round=int(named["r"]),
+        mode=named["t"],
+        group=named["g"] or None,
+        expires_at=datetime.fromtimestamp(int(named["x"]) / 1000, UTC),
+        size=int(named["s"]),
+        excluded=named.get("e", ""),
+    )
 
 
 def _ack_arguments(tenant: str, action: str, acks: Sequence[Ack]) -> tuple[list[str], list[Any]]:
     keys = [stream_key(tenant, ack.receiver) for ack in acks]
-    return keys, [action, *(value for ack in acks for value in (ack.epoch, ack.offset))]
+    return keys, [action, now(), *(value for ack in acks for value in (ack.epoch, ack.offset))]
 
 
 async def _payloads(tenant: str, messages: Sequence[str], field: str) -> dict[str, str | None]:
@@ -220,7 +271,8 @@ def _script(name: str) -> tuple[str, str]:
     return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-async def _run(tenant: str, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+async def run_script(tenant: str, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    """One of messaging/lua, on the tenant's shard."""
     text, digest = _script(name)
     client: Any = redis.aclient(tenant)
     try:

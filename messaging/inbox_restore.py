@@ -101,8 +101,8 @@ async def _append(tenant: str, rows: Sequence[DeliveryRow], restoring: bool = Fa
             if message in found:
                 outgoing = _outgoing(found[message])
                 body = frames.message_body(outgoing)
-                for place in await inbox.append(outgoing, by_message[message], body, restoring=restoring):
-                    kept[place.delivery] = place.keeper
+                appending = await inbox.append(outgoing, by_message[message], body, restoring=restoring)
+                kept |= {place.delivery: place.keeper for place in appending.places}
     return kept
 
 
@@ -131,4 +131,5 @@ def _outgoing(payload: Payload) -> Outgoing:
         collapse_key=payload.collapse_key,
         created_at=payload.created,
         expires_at=payload.expires,
+        exclude_connection=payload.exclude_connection,
     )

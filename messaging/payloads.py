@@ -35,6 +35,7 @@ class Payload:
     """hash -> plain address"""
     starts_at: str = ""
     """send_at where the message was scheduled, else when it was accepted."""
+    exclude_connection: str | None = None
     cancelled: bool = False
     suspect: bool = False
 
@@ -67,6 +68,7 @@ def of_record(record: Mapping[str, Any], suspect: bool = False) -> Payload:
         expires_at=record["expires_at"].isoformat(),
         addresses={item["hash"]: item["address"] for item in record["to"].get("addresses", [])},
         starts_at=starts_of(record).isoformat(),
+        exclude_connection=record.get("exclude_connection"),
         cancelled=record["status"] == "cancelled",
         suspect=suspect,
     )

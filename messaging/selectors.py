@@ -37,6 +37,7 @@ class MessageRow:
     ttl: int
     priority: str
     collapse_key: str | None
+    exclude_connection: str | None
     totals: Totals
 
 
@@ -107,6 +108,7 @@ def as_outgoing(payload: payloads.Payload, channel: str) -> Outgoing:
         collapse_key=payload.collapse_key,
         created_at=payload.created,
         expires_at=payload.expires,
+        exclude_connection=payload.exclude_connection,
     )
 
 
@@ -140,6 +142,7 @@ def _row(record: Mapping[str, Any], totals: Totals) -> MessageRow:
         ttl=record["ttl"],
         priority=record["priority"],
         collapse_key=record.get("collapse_key"),
+        exclude_connection=record.get("exclude_connection"),
         totals=totals,
         **{name: record[name] for name in kept},
     )

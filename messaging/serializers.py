@@ -136,6 +136,7 @@ class MessageSerializer(StrictSerializer):
     send_at = serializers.DateTimeField(required=False, default=None, allow_null=True, default_timezone=UTC)
     priority = serializers.ChoiceField(choices=["normal", "high"], required=False, default="normal")
     collapse_key = StrictCharField(max_length=64, required=False, default=None, allow_null=True)
+    exclude_connection = StrictCharField(max_length=64, required=False, default=None, allow_null=True)
 
     def validate_channels(self, names: list[str]) -> list[str]:
         errors = {

@@ -214,7 +214,7 @@ def _record(tenant: str, mode: str, values: dict[str, Any]) -> dict[str, Any]:
     }
     if targets is not None:
         record["targets"] = targets
-    kept = ("content", "overrides", "attributes", "metadata", "ttl", "priority", "collapse_key")
+    kept = ("content", "overrides", "attributes", "metadata", "ttl", "priority", "collapse_key", "exclude_connection")
     record |= {name: values[name] for name in kept}
     return record | ({"collapse": collapsing.place_of(record)} if record["collapse_key"] is not None else {})
 

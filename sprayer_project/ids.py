@@ -15,10 +15,22 @@ def new_id(prefix: str, at: datetime | None = None) -> str:
 
 def time_of(identifier: str) -> datetime:
     """When an id of new_id was made. Raises ValueError for anything else."""
+    return datetime.fromtimestamp(_number(identifier, 10) / 1000, UTC)
+
+
+def order_of(identifier: str) -> int:
+    """A number that grows as ids do: milliseconds and ten random bits, exact as a JavaScript number until 2248.
+
+    Raises ValueError for anything but an id of new_id.
+    """
+    return _number(identifier, 12)
+
+
+def _number(identifier: str, characters: int) -> int:
     value = 0
-    for character in identifier.partition("_")[2][:10]:
+    for character in identifier.partition("_")[2][:characters]:
         value = value * 32 + _ALPHABET.index(character)
-    return datetime.fromtimestamp(value / 1000, UTC)
+    return value
 
 
 def _base32(value: int, length: int) -> str:

@@ -98,6 +98,11 @@ INBOX_LENGTH = env.integer("SPRAYER_INBOX_LENGTH", 1000, 1)
 INBOX_AGE = env.number("SPRAYER_INBOX_AGE", 604_800, 1)
 REALTIME_WINDOW = env.integer("SPRAYER_REALTIME_WINDOW", 1_048_576, 1)
 REALTIME_SLOW = env.number("SPRAYER_REALTIME_SLOW", 10, 0.1)
+REALTIME_ORIGINS = env.items("SPRAYER_REALTIME_ORIGINS", "*")
+REALTIME_PING = env.number("SPRAYER_REALTIME_PING", 20, 0.1)
+REALTIME_FRAMES = env.integer("SPRAYER_REALTIME_FRAMES", 500, 1)
+REALTIME_RECEIVER_CONNECTIONS = env.integer("SPRAYER_REALTIME_RECEIVER_CONNECTIONS", 50, 1)
+REALTIME_TENANT_CONNECTIONS = env.integer("SPRAYER_REALTIME_TENANT_CONNECTIONS", 50_000, 1)
 REALTIME_CHECK = env.number("SPRAYER_REALTIME_CHECK", 20, 0.1)
 
 if SWEEP_AGE <= PUBLISH_TIMEOUT:
@@ -210,11 +215,12 @@ SPECTACULAR_SETTINGS = {
         {"name": "Messages", "description": "Send, follow, cancel; what became of each delivery."},
         {"name": "Receivers", "description": "End users and their addresses."},
         {"name": "Groups and subscriptions", "description": "Named audiences."},
-        {"name": "Realtime", "description": "Tokens for receivers' own connections."},
+        {"name": "Realtime", "description": "Receivers' own connections, and the tokens for them."},
         {"name": "Sandbox", "description": "What test messages became at the local gateways."},
     ],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
+        "messaging.realtime.openapi.add",
         "sprayer_project.schema.finish",
     ],
 }

@@ -39,6 +39,8 @@ class Outgoing:
     collapse_key: str | None
     created_at: datetime
     expires_at: datetime
+    exclude_connection: str | None = None
+    """The realtime connection that does not get it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from feedback.events import Status
-from messaging import inbox, inbox_restore
+from messaging import inbox, inbox_ended, inbox_restore
 from messaging.channels.base import Channel, Outcome, Outgoing, Recipient
 from messaging.realtime import frames
 
@@ -32,14 +32,20 @@ class WebSocket(Channel):
     ) -> AsyncIterator[Outcome]:
         """One round trip for all recipients. sent means that it waits in the inbox. Raises the stores' errors."""
         append = partial(inbox.append, message, recipients, frames.message_body(message))
-        for place in await inbox_restore.whole(append):
+        appending = await inbox_restore.whole(append)
+        for place in appending.places:
             yield Outcome(
                 delivery=place.delivery,
-                status=Status.SENT,
+                status=Status.SUPPRESSED if place.replaced else Status.SENT,
+                reason="replaced" if place.replaced else "",
                 provider="inbox",
-                detail={"epoch": place.epoch, "offset": str(place.offset)},
+                detail={"epoch": place.epoch}
+                if place.replaced
+                else {"epoch": place.epoch, "offset": str(place.offset)},
                 keeper=place.keeper,
             )
+        if appending.ended:
+            await inbox_ended.report(message.tenant)
 
     def put_back(self, limit: int) -> int:
         return inbox_restore.put_back(limit)

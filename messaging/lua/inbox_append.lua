@@ -1,19 +1,24 @@
 -- Appends one message to the inboxes of many receivers of one tenant and wakes the processes that hold them.
--- KEYS: payload, one stream a receiver. An inbox's other keys are <stream>:meta, :ids and :holders; they are
--- in the same slot by their hash tag.
+-- KEYS: payload, ended, one stream a receiver. An inbox's other keys are <stream>:meta, :ids, :keys and :holders; they
+-- are in the same slot by their hash tag. ended is a hash of what left inboxes unacknowledged and is not reported yet.
 -- ARGV: 1 restoring (0/1), 2 now ms, 3 epoch for new inboxes, 4 longest inbox, 5 entry's expiry ms, 6 keys live until ms,
--- 7 message, 8 mode, 9 frame, 10 metadata, 11 payload lives until ms, 12 wake channel's prefix, 13 tenant;
+-- 7 message, 8 mode, 9 frame, 10 metadata, 11 payload lives until ms, 12 wake channel's prefix, 13 tenant,
+-- 14 collapse key or empty, 15 its version, 16 connection that does not get it or empty;
 -- then for each receiver: name, delivery, round, group.
--- Returns {run_id, {}, {offset, epoch, ...}}, or {run_id, {receiver, ...}}, nothing appended, where inboxes are lost.
-local FIXED, EACH = 13, 4
+-- Returns {run_id, {}, {offset, epoch, ...}, entries of ended}, offset 0 where a newer message of the collapse key was
+-- there before; or {run_id, {receiver, ...}}, nothing appended, where inboxes are lost.
+local FIXED, EACH, STREAMS = 16, 4, 3
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local restoring, now, longest = ARGV[1] == '1', tonumber(ARGV[2]), tonumber(ARGV[4])
+local ended, collapse_key, version = KEYS[2], ARGV[14], tonumber(ARGV[15])
+
+local function receiver_at(i) return FIXED + (i - STREAMS) * EACH + 1 end
 
 if not restoring then
   local lost = {}
-  for i = 2, #KEYS do
+  for i = STREAMS, #KEYS do
     local known = redis.call('HMGET', KEYS[i] .. ':meta', 'run_id', 'restoring')
-    if known[1] ~= run or known[2] then table.insert(lost, ARGV[FIXED + (i - 2) * EACH + 1]) end
+    if known[1] ~= run or known[2] then table.insert(lost, ARGV[receiver_at(i)]) end
   end
   if #lost > 0 then return {run, lost} end
 end
@@ -27,49 +32,94 @@ end
 
 local function offset_of(id) return string.match(id, '-(%d+)$') end
 
-local function drop(stream, entry)
+local function fields_of(entry)
   local fields = {}
   for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
-  redis.call('XDEL', stream, entry[1])
-  redis.call('HDEL', stream .. ':ids', fields.d .. ':' .. fields.r)
-  redis.call('HSET', stream .. ':meta', 'floor', offset_of(entry[1]))
+  return fields
 end
 
-local function trim(stream)
+local function report(receiver, fields, reason)
+  local fact = {receiver, reason, fields.m, fields.d, fields.r, fields.t, fields.g, fields.x}
+  redis.call('HSET', ended, fields.d .. ':' .. fields.r, cjson.encode(fact))
+end
+
+-- An entry leaves; what nobody has acknowledged and what has not expired leaves with a reason.
+local function drop(stream, receiver, entry, reason)
+  local fields, offset = fields_of(entry), offset_of(entry[1])
+  redis.call('XDEL', stream, entry[1])
+  redis.call('HDEL', stream .. ':ids', fields.d .. ':' .. fields.r)
+  if fields.k and string.match(redis.call('HGET', stream .. ':keys', fields.k) or '', '^%d+') == offset then
+    redis.call('HDEL', stream .. ':keys', fields.k)
+  end
+  local acked = tonumber(redis.call('HGET', stream .. ':meta', 'acked'))
+  if tonumber(offset) > acked and tonumber(fields.x) > now then report(receiver, fields, reason) end
+  return offset
+end
+
+local function trim(stream, receiver)
+  local function oldest(count) return redis.call('XRANGE', stream, '-', '+', 'COUNT', count) end
+  local function cut(entry, reason)
+    redis.call('HSET', stream .. ':meta', 'floor', drop(stream, receiver, entry, reason))
+  end
   local surplus = redis.call('XLEN', stream) - longest
   if surplus > 0 then
-    for _, entry in ipairs(redis.call('XRANGE', stream, '-', '+', 'COUNT', surplus)) do drop(stream, entry) end
+    for _, entry in ipairs(oldest(surplus)) do cut(entry, 'inbox_overflow') end
   end
-  for _, entry in ipairs(redis.call('XRANGE', stream, '-', '+', 'COUNT', 10)) do
+  for _, entry in ipairs(oldest(10)) do
     if tonumber(entry[2][2]) > now then break end
-    drop(stream, entry)
+    cut(entry, '')
   end
 end
 
 local function keep(stream)
-  local last = math.max(redis.call('PEXPIRETIME', stream .. ':meta'), tonumber(ARGV[6]))
-  for _, name in ipairs({stream, stream .. ':meta', stream .. ':ids'}) do
-    redis.call('PEXPIREAT', name, string.format('%.0f', last))
+  local last = string.format('%.0f', math.max(redis.call('PEXPIRETIME', stream .. ':meta'), tonumber(ARGV[6])))
+  for _, name in ipairs({stream, stream .. ':meta', stream .. ':ids', stream .. ':keys'}) do
+    redis.call('PEXPIREAT', name, last)
   end
 end
 
+-- Whether a newer message of the collapse key is there; an older one leaves.
+local function outdated(stream, receiver)
+  local known = redis.call('HGET', stream .. ':keys', collapse_key)
+  if not known then return false end
+  local offset, newest = string.match(known, '^(%d+) (%d+)$')
+  if version < tonumber(newest) then return true end
+  for _, entry in ipairs(redis.call('XRANGE', stream, '0-' .. offset, '0-' .. offset)) do
+    drop(stream, receiver, entry, 'replaced')
+  end
+  return false
+end
+
 local answers, woken = {}, {}
-for i = 2, #KEYS do
-  local stream, at = KEYS[i], FIXED + (i - 2) * EACH
+for i = STREAMS, #KEYS do
+  local stream, at = KEYS[i], receiver_at(i)
   local meta, ids = stream .. ':meta', stream .. ':ids'
-  local receiver, field = ARGV[at + 1], ARGV[at + 2] .. ':' .. ARGV[at + 3]
+  local receiver, delivery, round, group = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local field = delivery .. ':' .. round
   if redis.call('HGET', meta, 'run_id') ~= run then
-    redis.call('DEL', stream, meta, ids)
+    redis.call('DEL', stream, meta, ids, stream .. ':keys')
     redis.call('HSET', meta, 'run_id', run, 'epoch', ARGV[3], 'floor', 0, 'acked', 0, 'last', 0, 'restoring', 1)
   end
   local offset = redis.call('HGET', ids, field)
-  if not offset then
-    -- x comes first: trim reads it by its place.
-    offset = offset_of(redis.call('XADD', stream, '0-*', 'x', ARGV[5], 'm', ARGV[7], 'd', ARGV[at + 2],
-      'r', ARGV[at + 3], 't', ARGV[8], 'g', ARGV[at + 4]))
+  if not offset and collapse_key ~= '' and outdated(stream, receiver) then
+    offset = '0'
+    if restoring then
+      report(receiver, {m = ARGV[7], d = delivery, r = round, t = ARGV[8], g = group, x = ARGV[5]}, 'replaced')
+    end
+  elseif not offset then
+    -- x and s come first: they are read by their places.
+    local fields = {'x', ARGV[5], 's', #ARGV[9], 'm', ARGV[7], 'd', delivery, 'r', round, 't', ARGV[8], 'g', group}
+    for name, value in pairs({k = collapse_key, e = ARGV[16]}) do
+      if value ~= '' then
+        table.insert(fields, name)
+        table.insert(fields, value)
+      end
+    end
+    offset = offset_of(redis.call('XADD', stream, '0-*', unpack(fields)))
     redis.call('HSET', ids, field, offset)
     redis.call('HSET', meta, 'last', offset)
-    trim(stream)
+    if collapse_key ~= '' then redis.call('HSET', stream .. ':keys', collapse_key, offset .. ' ' .. ARGV[15]) end
+    trim(stream, receiver)
     keep(stream)
     for _, process in ipairs(redis.call('ZRANGEBYSCORE', stream .. ':holders', '(' .. ARGV[2], '+inf')) do
       woken[process] = woken[process] or {}
@@ -82,4 +132,6 @@ end
 for process, receivers in pairs(woken) do
   redis.call('PUBLISH', ARGV[12] .. process, cjson.encode({tenant = ARGV[13], receivers = receivers}))
 end
-return {run, {}, answers}
+local unreported = redis.call('HLEN', ended)
+if unreported > 0 then redis.call('PEXPIREAT', ended, ARGV[6], 'GT') redis.call('PEXPIREAT', ended, ARGV[6], 'NX') end
+return {run, {}, answers, unreported}

@@ -1,22 +1,29 @@
 -- A process says that it holds connections of these receivers, until its lease ends.
--- KEYS: one stream a receiver. ARGV: 1 process, 2 now ms, 3 lease until ms, 4 inbox keys live until ms.
--- Returns for each stream {epoch, last}; an empty epoch where the inbox is lost.
+-- KEYS: the set of the tenant's receivers that the process holds, one stream a receiver. ARGV: 1 process, 2 now ms,
+-- 3 lease until ms, 4 inbox keys live until ms; then the receivers.
+-- Returns for each stream {epoch, last, 1 where no process held its receiver before}; an empty epoch where the inbox is
+-- lost.
+local FIXED, STREAMS = 4, 2
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local answers = {}
-for _, stream in ipairs(KEYS) do
+for i = STREAMS, #KEYS do
+  local stream = KEYS[i]
   local holders = stream .. ':holders'
   redis.call('ZREMRANGEBYSCORE', holders, '-inf', ARGV[2])
+  local first = redis.call('EXISTS', holders) == 0 and 1 or 0
   redis.call('ZADD', holders, ARGV[3], ARGV[1])
   redis.call('PEXPIREAT', holders, ARGV[3])
+  redis.call('SADD', KEYS[1], ARGV[FIXED + i - STREAMS + 1])
   local known = redis.call('HMGET', stream .. ':meta', 'run_id', 'epoch', 'last')
   if known[1] == run then
-    local last = math.max(redis.call('PEXPIRETIME', stream .. ':meta'), tonumber(ARGV[4]))
-    for _, name in ipairs({stream, stream .. ':meta', stream .. ':ids'}) do
-      redis.call('PEXPIREAT', name, string.format('%.0f', last))
+    local last = string.format('%.0f', math.max(redis.call('PEXPIRETIME', stream .. ':meta'), tonumber(ARGV[4])))
+    for _, name in ipairs({stream, stream .. ':meta', stream .. ':ids', stream .. ':keys'}) do
+      redis.call('PEXPIREAT', name, last)
     end
-    table.insert(answers, {known[2], known[3]})
+    table.insert(answers, {known[2], known[3], first})
   else
-    table.insert(answers, {'', '0'})
+    table.insert(answers, {'', '0', first})
   end
 end
+redis.call('PEXPIREAT', KEYS[1], ARGV[3])
 return answers

@@ -6,7 +6,7 @@ if run ~= ARGV[3] then return 0 end
 for _, stream in ipairs(KEYS) do
   local meta = stream .. ':meta'
   if redis.call('HGET', meta, 'run_id') ~= run then
-    redis.call('DEL', stream, meta, stream .. ':ids')
+    redis.call('DEL', stream, meta, stream .. ':ids', stream .. ':keys')
     redis.call('HSET', meta, 'run_id', run, 'epoch', ARGV[1], 'floor', 0, 'acked', 0, 'last', 0)
     redis.call('PEXPIREAT', meta, ARGV[2])
   else

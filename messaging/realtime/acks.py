@@ -1,4 +1,4 @@
-"""Acknowledgements on their way: first reported to feedback, then the inbox's default start moves.
+"""Acknowledgements and reads on their way: first reported to feedback, then the inbox's default start moves.
 
 What cannot be reported because a store is away waits here and is tried again. A process that dies takes its pending
 acks with it: their messages are then offered again, which their receivers acknowledge again.
@@ -6,7 +6,9 @@ acks with it: their messages are then offered again, which their receivers ackno
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import islice
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -21,59 +23,89 @@ log = structlog.get_logger(__name__)
 
 _LINGER, _PAUSE, _BATCH = 0.05, 1.0, 500
 
+Inbox = tuple[str, str, str]
+"""tenant, receiver, epoch"""
+
 
 class Acks:
-    """Everything that the receivers of this process have acknowledged and that is not settled yet."""
+    """Everything that the receivers of this process have acknowledged or read and that is not settled yet."""
 
     def __init__(self) -> None:
-        self._pending: dict[tuple[str, str, str], int] = {}
+        self._pending: dict[Inbox, int] = {}
+        self._reads: dict[tuple[Inbox, int], None] = {}
         self._task: asyncio.Task[None] | None = None
 
     def add(self, tenant: str, receiver: str, epoch: str, offset: int) -> None:
+        """Everything up to an offset has arrived."""
         key = (tenant, receiver, epoch)
         self._pending[key] = max(offset, self._pending.get(key, 0))
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._settle_all())
+        self._begin()
+
+    def read(self, tenant: str, receiver: str, epoch: str, offset: int) -> None:
+        """The message at just this offset was read."""
+        self._reads[(tenant, receiver, epoch), offset] = None
+        self._begin()
 
     async def settled(self, limit: float) -> bool:
         """Wait until nothing is pending, `limit` seconds at most."""
         if self._task is not None and not self._task.done():
             await asyncio.wait([self._task], timeout=limit)
-        return not self._pending
+        return not self._pending and not self._reads
+
+    def _begin(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._settle_all())
 
     async def _settle_all(self) -> None:
-        while self._pending:
+        while self._pending or self._reads:
             await asyncio.sleep(_LINGER)
-            batch = dict(list(self._pending.items())[:_BATCH])
-            by_tenant: defaultdict[str, list[Ack]] = defaultdict(list)
-            for (tenant, receiver, epoch), offset in batch.items():
-                by_tenant[tenant].append(Ack(receiver, epoch, offset))
+            acks = dict(islice(self._pending.items(), _BATCH))
+            reads = list(islice(self._reads, _BATCH))
             try:
-                for tenant, acks in by_tenant.items():
-                    await _settle(tenant, acks)
+                await _settle_acks(acks)
+                await _settle_reads(reads)
             except STORE_ERRORS as error:
-                log.warning("acks wait for a store", pending=len(self._pending), error=type(error).__name__)
+                pending = len(self._pending) + len(self._reads)
+                log.warning("acks wait for a store", pending=pending, error=type(error).__name__)
                 await asyncio.sleep(_PAUSE)
                 continue
-            for key, offset in batch.items():
+            for key, offset in acks.items():
                 if self._pending[key] == offset:
                     del self._pending[key]
+            for read in reads:
+                del self._reads[read]
 
 
-async def _settle(tenant: str, acks: list[Ack]) -> None:
-    entries = await inbox.newly_acknowledged(tenant, acks)
+async def _settle_acks(offsets: dict[Inbox, int]) -> None:
+    for tenant, acks in _by_tenant(offsets.items()).items():
+        await _report(tenant, acks, await inbox.newly_acknowledged(tenant, acks), Status.DELIVERED)
+        await inbox.acknowledge(tenant, acks)
+
+
+async def _settle_reads(reads: Iterable[tuple[Inbox, int]]) -> None:
+    for tenant, places in _by_tenant(reads).items():
+        await _report(tenant, places, await inbox.entries_at(tenant, places), Status.READ)
+
+
+def _by_tenant(offsets: Iterable[tuple[Inbox, int]]) -> dict[str, list[Ack]]:
+    found: defaultdict[str, list[Ack]] = defaultdict(list)
+    for (tenant, receiver, epoch), offset in offsets:
+        found[tenant].append(Ack(receiver, epoch, offset))
+    return found
+
+
+async def _report(tenant: str, acks: list[Ack], entries: list[list[Entry]], status: Status) -> None:
     metadata = await inbox.metadata(tenant, list({entry.message for found in entries for entry in found}))
     events = [
-        _delivered(tenant, ack.receiver, entry, metadata[entry.message])
+        _event(tenant, ack.receiver, entry, metadata[entry.message], status)
         for ack, found in zip(acks, entries, strict=True)
         for entry in found
     ]
     if events:
         await feedback.areport(events)
-    await inbox.acknowledge(tenant, acks)
 
 
-def _delivered(tenant: str, receiver: str, entry: Entry, metadata: dict[str, str]) -> DeliveryEvent:
+def _event(tenant: str, receiver: str, entry: Entry, metadata: dict[str, str], status: Status) -> DeliveryEvent:
     return DeliveryEvent(
         tenant=tenant,
         mode=entry.mode,
@@ -81,10 +113,10 @@ def _delivered(tenant: str, receiver: str, entry: Entry, metadata: dict[str, str
         delivery=entry.delivery,
         receiver=receiver,
         channel=inbox.CHANNEL,
-        status=Status.DELIVERED,
+        status=status,
         at=datetime.now(UTC),
         round=entry.round,
-        event=f"evt_{entry.delivery.partition('_')[2]}_delivered",
+        event=f"evt_{entry.delivery.partition('_')[2]}_{status}",
         group=entry.group,
         expires_at=entry.expires_at,
         metadata=metadata,

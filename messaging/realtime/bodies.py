@@ -2,14 +2,15 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from sys import getsizeof
 
 from messaging import inbox
 
-_MOST = 16 * 1024 * 1024
+_MOST = 8 * 1024 * 1024
 
 
 class Bodies:
-    """Least recently used bodies, 16 Mi characters of them."""
+    """The bodies used last, as many as fit into 8 MiB of memory."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, str], str] = OrderedDict()
@@ -35,6 +36,6 @@ class Bodies:
         for message, body in fetched.items():
             if (tenant, message) not in self._known:
                 self._known[tenant, message] = body
-                self._size += len(body)
+                self._size += getsizeof(body)
         while self._size > _MOST:
-            self._size -= len(self._known.popitem(last=False)[1])
+            self._size -= getsizeof(self._known.popitem(last=False)[1])

@@ -1,10 +1,17 @@
-"""One realtime connection's place in an inbox, and how much may be under way to its client."""
+"""One connection's place in an inbox, and how much may be under way to its client. Each transport has its own kind."""
 
+import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
+
+from django.conf import settings
 
 from messaging.inbox import Entry, View
+from messaging.realtime.flow import Flow
+from messaging.realtime.refusals import Refused
+from sprayer_project.ids import new_id
 
 
 @dataclass(slots=True)
@@ -27,39 +34,74 @@ class Start:
 def start_of(view: View, epoch: str | None = None, offset: int | None = None) -> Start:
     """Where to begin in an inbox, with or without a resume request."""
     if offset is None:
-        return Start(view.epoch, view.acked, view.acked >= view.floor)
+        return Start(view.epoch, max(view.acked, view.floor), view.acked >= view.floor)
     if epoch != view.epoch or offset > view.last:
-        return Start(view.epoch, view.acked, False)
-    return Start(view.epoch, offset, offset >= view.floor)
+        return Start(view.epoch, max(view.acked, view.floor), False)
+    return Start(view.epoch, max(offset, view.floor), offset >= view.floor)
 
 
 class Connection:
-    """A follower of one inbox. send takes a frame's text; full is called when the window has just filled up."""
+    """A follower of one inbox. window: bytes that may be unacknowledged.
 
-    def __init__(
-        self, tenant: str, receiver: str, window: int, send: Callable[[str], Awaitable[None]], full: Callable[[], None]
-    ):
+    It gets no more while a window is unacknowledged or its client does not take what waits for its socket, and is too
+    slow when that lasts REALTIME_SLOW seconds.
+    """
+
+    transport = ""
+
+    def __init__(self, tenant: str, receiver: str, window: float = inf, flow: Flow | None = None):
+        self.id = new_id("con")
         self.tenant, self.receiver = tenant, receiver
         self.position = Position("", 0)
-        self._send, self._full, self._window = send, full, window
+        self.admitted = False
+        self.flow = flow or Flow()
+        self.flow.changed = self._check_ready
+        self.wake: Callable[[], None] | None = None
+        """Asks for what was left while it was not ready."""
+        self._window = window
         self._unacknowledged: deque[tuple[int, int]] = deque()
         self._bytes = 0
+        self._slow: asyncio.TimerHandle | None = None
 
     @property
     def ready(self) -> bool:
-        """Whether more may be sent: less than a window of bytes is unacknowledged."""
-        return self._bytes < self._window
+        """Whether more may be sent."""
+        return self._bytes < self._window and not self.flow.paused
+
+    async def deliver(self, offset: int, frame: str) -> None:
+        """Send a message frame to the client."""
+        raise NotImplementedError
+
+    async def moved(self, start: Start) -> None:
+        """There may be a hole: the inbox has another epoch, or lost entries before they were read. Tell the client."""
+        raise NotImplementedError
+
+    async def expel(self, reason: Refused) -> None:
+        """Tell the client and close."""
+        raise NotImplementedError
+
+    def too_slow(self) -> None:
+        """It was not ready for too long."""
+        raise NotImplementedError
 
     def place(self, start: Start) -> None:
         """Read from here on."""
         self.position = Position(start.epoch, start.offset)
         self._unacknowledged.clear()
         self._bytes = 0
+        self._check_ready()
 
     def acknowledged(self, offset: int) -> None:
         """The client has everything up to here."""
         while self._unacknowledged and self._unacknowledged[0][0] <= offset:
             self._bytes -= self._unacknowledged.popleft()[1]
+        self._check_ready()
+
+    def over(self) -> None:
+        """It has ended."""
+        self.flow.changed = _nothing
+        self.wake = None
+        self._stop_clock()
 
     async def offer(self, position: Position, messages: Sequence[tuple[Entry, str]], upto: int) -> bool:
         """Send what comes after the connection's position; False where something was left for later."""
@@ -71,12 +113,31 @@ class Connection:
             if not self.ready:
                 return False
             position.offset = entry.offset
+            if entry.excluded == self.id:
+                continue
             size = len(frame)
             self._unacknowledged.append((entry.offset, size))
             self._bytes += size
-            await self._send(frame)
-            if not self.ready:
-                self._full()
+            await self.deliver(entry.offset, frame)
+            self._check_ready()
         if position is self.position:
             position.offset = max(position.offset, upto)
         return position is self.position
+
+    def _check_ready(self) -> None:
+        if not self.ready:
+            if self._slow is None:
+                self._slow = asyncio.get_running_loop().call_later(settings.REALTIME_SLOW, self.too_slow)
+        elif self._slow is not None:
+            self._stop_clock()
+            if self.wake is not None:
+                self.wake()
+
+    def _stop_clock(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
+
+def _nothing() -> None:
+    pass

@@ -1,24 +1,20 @@
 """The WebSocket at /api/v1/realtime: frames in, frames out. What happens between is the hub's."""
 
 import asyncio
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qs
 
 import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
-from messaging import inbox, inbox_restore
-from messaging.inbox import View
-from messaging.realtime import acks, frames, hub, tokens
-from messaging.realtime.connection import start_of
+from messaging.realtime import access, acks, flow, frames, hub
+from messaging.realtime.bucket import Bucket
+from messaging.realtime.connection import Connection, Start, start_of
 from messaging.realtime.frames import BadFrame
-from messaging.realtime.hub import Member
-from messaging.realtime.tokens import BadToken, Claims
+from messaging.realtime.refusals import Expired, Refused, Restarting, TooFast, TooMany, TooSlow, Unavailable
+from messaging.realtime.tokens import Claims
 from sprayer_project.errors import STORE_ERRORS
-from tenants import selectors as tenants
 
 log = structlog.get_logger(__name__)
 
@@ -34,30 +30,36 @@ class RealtimeConsumer(AsyncWebsocketConsumer):
         self.member: SocketMember | None = None
         self.over = False
         self._started = self._heard = False
+        self._frames = Bucket(settings.REALTIME_FRAMES, 10 * settings.REALTIME_FRAMES)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def connect(self) -> None:
         await self.accept()
-        if hub.current().draining:
-            await self.refuse("restarting", "The server restarts: connect again.", frames.RESTARTING)
-            return
         try:
-            claims = await self._claims()
-        except BadToken as error:
-            await self.refuse(error.code, error.detail, frames.BAD_TOKEN)
+            if hub.current().draining:
+                raise Restarting
+            claims = await access.claims(self.scope)
+        except Refused as reason:
+            await self.refuse(reason)
             return
         except STORE_ERRORS as error:
             await self._unavailable(error)
             return
         self.member = SocketMember(self, claims)
-        left = (claims.expires_at - datetime.now(UTC)).total_seconds()
-        expired = partial(self.refuse, "token_expired", "The token has expired: ask for a new one.", frames.BAD_TOKEN)
-        self.after(left, "expiry", expired)
+        try:
+            hub.current().admit(self.member)
+        except TooMany as reason:
+            await self.refuse(reason)
+            return
+        self.after(claims.left, "expiry", partial(self.refuse, Expired()))
         self.after(RESUME_GRACE, "grace", self._start)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if self.over or self.member is None:
+            return
+        if not self._frames.take():
+            await self.refuse(TooFast())
             return
         first, self._heard = not self._heard, True
         try:
@@ -76,13 +78,14 @@ class RealtimeConsumer(AsyncWebsocketConsumer):
         if not self.over:
             await self.send(text_data=frame)
 
-    async def refuse(self, code: str, detail: str, close_code: int) -> None:
+    async def refuse(self, reason: Refused) -> None:
         """An error frame, then the end."""
         if self.over:
             return
-        await self.tell(frames.encode("error", code=code, detail=detail))
+        log.info("connection refused", code=reason.code, tenant=self.member.tenant if self.member else None)
+        await self.tell(frames.encode("error", code=reason.code, detail=reason.detail))
         self.over = True
-        await self.close(close_code)
+        await self.close(reason.close_code)
         await self._leave()
 
     def after(self, seconds: float, name: str, action: Any) -> None:
@@ -94,20 +97,6 @@ class RealtimeConsumer(AsyncWebsocketConsumer):
         if timer := self._timers.pop(name, None):
             timer.cancel()
 
-    async def _claims(self) -> Claims:
-        """Who connects. Raises BadToken and the stores' errors."""
-        claims = tokens.verify(self._token())
-        if not await tenants.atenant_exists(claims.tenant):
-            raise BadToken("invalid_token", "This is not a token of this server.")
-        return claims
-
-    def _token(self) -> str:
-        headers = dict(self.scope["headers"])
-        scheme, _, token = headers.get(b"authorization", b"").decode("latin1").partition(" ")
-        if scheme.lower() == "bearer":
-            return token.strip()
-        return parse_qs(self.scope["query_string"].decode("latin1")).get("token", [""])[0]
-
     async def _handle(self, member: "SocketMember", body: dict[str, Any], first: bool) -> None:
         match body["type"]:
             case "resume" if first:
@@ -118,11 +107,14 @@ class RealtimeConsumer(AsyncWebsocketConsumer):
             case "resume":
                 raise BadFrame("late_resume", "resume is the first frame of a connection or none.")
             case "ack":
-                await self._ack(member, frames.offset_of(body))
+                self._ack(member, frames.offset_of(body))
+            case "read":
+                offset = min(frames.offset_of(body), member.position.offset)
+                acks.current().read(member.tenant, member.receiver, member.position.epoch, offset)
             case "ping":
                 await self.tell(frames.encode("pong"))
             case kind:
-                raise BadFrame("unknown_type", f"{kind[:40]!r} is no type of frame: use resume, ack or ping.")
+                raise BadFrame("unknown_type", f"{kind[:40]!r} is no type of frame: use resume, ack, read or ping.")
 
     async def _start(self, epoch: str | None = None, offset: int | None = None) -> None:
         """Say welcome and let the hub send what follows; again for a resume that came after its grace."""
@@ -132,28 +124,27 @@ class RealtimeConsumer(AsyncWebsocketConsumer):
         self._started = True
         self.cancel("grace")
         try:
-            (view,) = await inbox_restore.whole(partial(inbox.read, member.tenant, [(member.receiver, 0)], 0))
-            await member.welcome(view, epoch, offset)
+            view = await hub.current().look(member.tenant, member.receiver)
+            await member.moved(start_of(view, epoch, offset))
             if again:
                 hub.current().mark(member.tenant, [member.receiver])
             elif not self.over:
                 await hub.current().add(member)
                 if self.over:
-                    await hub.current().remove(member)
+                    hub.current().remove(member)
+        except Refused as reason:
+            await self.refuse(reason)
         except STORE_ERRORS as error:
             await self._unavailable(error)
 
-    async def _ack(self, member: "SocketMember", offset: int) -> None:
+    def _ack(self, member: "SocketMember", offset: int) -> None:
         offset = min(offset, member.position.offset)
         member.acknowledged(offset)
         acks.current().add(member.tenant, member.receiver, member.position.epoch, offset)
-        if member.ready:
-            self.cancel("slow")
-            hub.current().mark(member.tenant, [member.receiver])
 
     async def _unavailable(self, error: BaseException) -> None:
         log.warning("connection refused: waiting for a store", error=type(error).__name__)
-        await self.refuse("unavailable", "A server that we need is away: connect again in a while.", frames.UNAVAILABLE)
+        await self.refuse(Unavailable())
 
     async def _leave(self) -> None:
         self.over = True
@@ -161,7 +152,7 @@ class RealtimeConsumer(AsyncWebsocketConsumer):
             self.cancel(name)
         member, self.member = self.member, None
         if member is not None:
-            await hub.current().remove(member)
+            hub.current().remove(member)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -169,28 +160,24 @@ class RealtimeConsumer(AsyncWebsocketConsumer):
         task.add_done_callback(self._tasks.discard)
 
 
-class SocketMember(Member):
+class SocketMember(Connection):
     """A WebSocket among the hub's connections."""
 
+    transport = "websocket"
+
     def __init__(self, consumer: RealtimeConsumer, claims: Claims):
-        super().__init__(claims.tenant, claims.receiver, settings.REALTIME_WINDOW, consumer.tell, self._window_full)
+        super().__init__(claims.tenant, claims.receiver, settings.REALTIME_WINDOW, flow.watch(consumer.scope))
         self._consumer = consumer
 
-    async def welcome(self, view: View, epoch: str | None = None, offset: int | None = None) -> None:
-        start = start_of(view, epoch, offset)
+    async def deliver(self, offset: int, frame: str) -> None:
+        await self._consumer.tell(frame)
+
+    async def moved(self, start: Start) -> None:
         self.place(start)
-        body = {"receiver": self.receiver, "epoch": start.epoch, "offset": str(start.offset)}
-        await self._consumer.tell(frames.encode("welcome", **body, recovered=start.recovered))
+        await self._consumer.tell(frames.welcome(self.receiver, self.id, start))
 
-    async def moved(self, view: View) -> None:
-        """Another epoch: whatever the client had may have been lost, so it is not recovered."""
-        await self.welcome(view, self.position.epoch, self.position.offset)
+    async def expel(self, reason: Refused) -> None:
+        await self._consumer.refuse(reason)
 
-    async def expel(self, code: str, detail: str, close_code: int) -> None:
-        await self._consumer.refuse(code, detail, close_code)
-
-    def _window_full(self) -> None:
-        detail = f"More than {settings.REALTIME_WINDOW} bytes are not acknowledged."
-        self._consumer.after(
-            settings.REALTIME_SLOW, "slow", partial(self._consumer.refuse, "too_slow", detail, frames.TOO_SLOW)
-        )
+    def too_slow(self) -> None:
+        self._consumer.after(0, "slow", partial(self._consumer.refuse, TooSlow()))

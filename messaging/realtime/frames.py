@@ -1,17 +1,17 @@
 """The frames of the realtime protocol: JSON objects with a type."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from messaging.channels.base import Outgoing
 from messaging.inbox import Entry
+from messaging.realtime.connection import Start
 from sprayer_project.errors import SprayerError
+from sprayer_project.ids import order_of
 
 MAX_FRAME = 65_536
 """Bytes of a client's frame; the server refuses longer ones with close code 1009."""
-
-BAD_TOKEN, TOO_SLOW, RESTARTING, UNAVAILABLE = 4001, 4008, 4012, 1013
-"""Close codes."""
 
 
 class BadFrame(SprayerError):
@@ -28,7 +28,7 @@ def message_body(message: Outgoing) -> str:
     """What all receivers of a message share, as a JSON object: made once, stored once."""
     body: dict[str, Any] = {"id": message.id, "content": dict(message.content)}
     if message.collapse_key:
-        body["collapse_key"] = message.collapse_key
+        body |= {"collapse_key": message.collapse_key, "version": order_of(message.id)}
     body["sent_at"] = message.created_at.isoformat().replace("+00:00", "Z")
     if message.mode == "test":
         body["test"] = True
@@ -56,7 +56,30 @@ def decode(text: str | None) -> dict[str, Any]:
 
 def offset_of(body: dict[str, Any]) -> int:
     """The offset that a client sends back. Raises BadFrame."""
-    offset = body.get("offset")
-    if not isinstance(offset, str) or not offset.isascii() or not offset.isdecimal() or len(offset) > 19:
+    offset = parse_offset(body.get("offset"))
+    if offset is None:
         raise BadFrame("bad_offset", "offset is a string: pass it unchanged as a frame of the server named it.")
-    return int(offset)
+    return offset
+
+
+def parse_offset(value: Any) -> int | None:
+    """An offset as the server writes it; None for anything else."""
+    if not isinstance(value, str) or not value.isascii() or not value.isdecimal() or len(value) > 19:
+        return None
+    return int(value)
+
+
+def with_messages(head: Mapping[str, Any], messages: Sequence[str]) -> str:
+    """A JSON object that ends with message frames, without decoding them."""
+    return f'{json.dumps(head, separators=(",", ":"))[:-1]},"messages":[{",".join(messages)}]}}'
+
+
+def welcome(receiver: str, connection: str, start: Start) -> str:
+    return encode(
+        "welcome",
+        receiver=receiver,
+        connection=connection,
+        epoch=start.epoch,
+        offset=str(start.offset),
+        recovered=start.recovered,
+    )

@@ -7,8 +7,8 @@ connections have seen, so that a lost wake-up costs time only.
 
 import asyncio
 import json
-from collections import defaultdict
-from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,64 +16,83 @@ from weakref import WeakKeyDictionary
 import structlog
 from django.conf import settings
 
-from messaging import inbox, inbox_restore
+from messaging import holders, inbox, inbox_restore
+from messaging.holders import Hold
 from messaging.inbox import Entry, View
 from messaging.realtime import frames
 from messaging.realtime.bodies import Bodies
-from messaging.realtime.connection import Connection
+from messaging.realtime.connection import Connection, start_of
+from messaging.realtime.holdings import Holdings
+from messaging.realtime.refusals import Restarting, TooMany, Unavailable
+from messaging.realtime.together import Together
 from sprayer_project import redis
 from sprayer_project.errors import STORE_ERRORS, StoreUnavailable
-from sprayer_project.ids import new_id
+from sprayer_project.metrics import CONNECTIONS
 
 log = structlog.get_logger(__name__)
 
 _BATCH, _ENTRIES = 200, 100
+_BODIES = 1024 * 1024
 _SUBSCRIBE_TIMEOUT = 3.0
 _PAUSE = 0.5
-
-
-class Member(Connection):
-    """A connection that the hub can send away and move to a new epoch."""
-
-    async def moved(self, view: View) -> None:
-        """The inbox has another epoch than the connection's: place it and tell its client."""
-        raise NotImplementedError
-
-    async def expel(self, code: str, detail: str, close_code: int) -> None:
-        """Tell the client and close."""
-        raise NotImplementedError
+_FAREWELL = 2.0
 
 
 class Hub:
     def __init__(self) -> None:
-        self.process = new_id("prc")
         self.draining = False
-        self._members: dict[tuple[str, str], set[Member]] = {}
+        self.bodies = Bodies()
+        self.look = Together(self._look)
+        """The view of one receiver's inbox, without entries. Raises a store's error."""
+        self._holdings = Holdings()
+        self._admitted: Counter[str | tuple[str, str]] = Counter()
+        self._members: dict[tuple[str, str], set[Connection]] = {}
         self._dirty: defaultdict[str, set[str]] = defaultdict(set)
         self._readers: dict[str, asyncio.Task[None]] = {}
         self._subscribed: dict[int, asyncio.Event] = {}
+        self._beats: dict[int, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._bodies = Bodies()
 
-    async def add(self, member: Member) -> None:
-        """Register a connection that has been placed; its inbox is read at once. Raises a store's error."""
+    def admit(self, member: Connection) -> None:
+        """Count a new connection; remove() counts it out. Raises TooMany."""
+        tenant, pair = member.tenant, (member.tenant, member.receiver)
+        if self._admitted[pair] >= settings.REALTIME_RECEIVER_CONNECTIONS:
+            raise TooMany("This receiver has as many connections as it may have: close some.")
+        if self._admitted[tenant] >= settings.REALTIME_TENANT_CONNECTIONS:
+            raise TooMany("This tenant has as many connections as it may have: connect again in a while.")
+        self._admitted[tenant] += 1
+        self._admitted[pair] += 1
+        member.admitted = True
+        CONNECTIONS.labels(transport=member.transport).inc()
+
+    async def add(self, member: Connection) -> None:
+        """Register a connection that has been placed; its inbox is read at once. Raises Refused and a store's error."""
         await self._subscribe(redis.shard_of(member.tenant))
+        if self.draining:
+            raise Restarting
         self._members.setdefault((member.tenant, member.receiver), set()).add(member)
-        try:
-            await inbox.hold(member.tenant, [member.receiver], self.process)
-        except STORE_ERRORS:
-            await self.remove(member)
-            raise
-        self.mark(member.tenant, [member.receiver])
+        await self._holdings.take(member.tenant, member.receiver)
+        member.wake = partial(self.mark, member.tenant, (member.receiver,))
+        member.wake()
 
-    async def remove(self, member: Member) -> None:
-        members = self._members.get((member.tenant, member.receiver), set())
+    def remove(self, member: Connection) -> None:
+        """The connection is over, registered or not."""
+        member.over()
+        pair = (member.tenant, member.receiver)
+        if member.admitted:
+            member.admitted = False
+            self._count_out(member.tenant)
+            self._count_out(pair)
+            CONNECTIONS.labels(transport=member.transport).dec()
+        members = self._members.get(pair, set())
         members.discard(member)
-        if not members and self._members.pop((member.tenant, member.receiver), None) is not None:
-            try:
-                await inbox.release(member.tenant, member.receiver, self.process)
-            except STORE_ERRORS as error:
-                log.info("left to its lease", tenant=member.tenant, error=type(error).__name__)
+        if not members and self._members.pop(pair, None) is not None:
+            self._holdings.leave(*pair)
+
+    def _count_out(self, key: str | tuple[str, str]) -> None:
+        self._admitted[key] -= 1
+        if not self._admitted[key]:
+            del self._admitted[key]
 
     def mark(self, tenant: str, receivers: Iterable[str]) -> None:
         """Read these inboxes soon."""
@@ -84,15 +103,33 @@ class Hub:
         if tenant not in self._readers:
             self._readers[tenant] = self._spawn(self._read_tenant(tenant))
 
+    async def read_once(self, member: Connection) -> None:
+        """Give a connection that is placed, and not registered, what waits now. Raises a store's error."""
+        await inbox_restore.whole(partial(self._read_once, member))
+
     async def drain(self) -> None:
         """Send every connection to another process; new ones are refused."""
         self.draining = True
         for member in [member for members in self._members.values() for member in members]:
-            await member.expel("restarting", "The server restarts: connect again.", frames.RESTARTING)
+            await member.expel(Restarting())
+
+    async def farewell(self) -> None:
+        """The process ends: nobody is connected to it any more."""
+        await self._holdings.released()
+        for shard, beat in self._beats.items():
+            beat.cancel()
+            await asyncio.wait([beat])
+            await self._try(holders.die(shard, self._holdings.process))
+        await self._holdings.comings.reported(_FAREWELL)
 
     @property
     def connections(self) -> int:
         return sum(len(members) for members in self._members.values())
+
+    @property
+    def leaving(self) -> int:
+        """Receivers that have left and are held for a moment more."""
+        return self._holdings.leaving
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -124,36 +161,47 @@ class Hub:
         if not positions:
             return
         views = await inbox.read(tenant, positions, _ENTRIES)
-        wanted = {entry.message for view in views for entry in view.entries}
-        bodies = await self._bodies.get(tenant, wanted)
-        for (receiver, _), view in zip(positions, views, strict=True):
-            messages = [
-                (entry, frames.message(entry, bodies[entry.message]))
-                for entry in view.entries
-                if entry.message in bodies
-            ]
-            await self._give(tenant, receiver, view, messages)
+        for portion in _portions(list(zip(positions, views, strict=True))):
+            wanted = {entry.message for _, view in portion for entry in view.entries}
+            bodies = await self.bodies.get(tenant, wanted)
+            for (receiver, _), view in portion:
+                await self._give(tenant, receiver, view, _messages(view, bodies))
+
+    async def _read_once(self, member: Connection) -> None:
+        (view,) = await inbox.read(member.tenant, [(member.receiver, member.position.offset)], _ENTRIES)
+        bodies = await self.bodies.get(member.tenant, {entry.message for entry in view.entries})
+        await _give_one(member, view, _messages(view, bodies))
+
+    async def _look(self, tenant: str, receivers: Sequence[str]) -> list[View]:
+        positions = [(receiver, 0) for receiver in receivers]
+        return await inbox_restore.whole(partial(inbox.read, tenant, positions, 0))
 
     async def _give(self, tenant: str, receiver: str, view: View, messages: Sequence[tuple[Entry, str]]) -> None:
         again = view.upto < view.last
         for member in self._of(tenant, receiver):
-            position = member.position
-            if position.epoch != view.epoch:
-                await member.moved(view)
-                again = True
-            elif not await member.offer(position, messages, view.upto):
-                again = again or member.ready
+            try:
+                done = await _give_one(member, view, messages)
+            except Exception:
+                # The others of this tenant must not wait for it.
+                log.exception("a connection failed", tenant=tenant, transport=member.transport)
+                self.remove(member)
+                self._spawn(member.expel(Unavailable()))
+                continue
+            again = again or (not done and member.ready)
         if again:
             self.mark(tenant, [receiver])
 
-    def _of(self, tenant: str, receiver: str) -> list[Member]:
+    def _of(self, tenant: str, receiver: str) -> list[Connection]:
         return list(self._members.get((tenant, receiver), ()))
 
     async def _subscribe(self, shard: int) -> None:
         if shard not in self._subscribed:
             self._subscribed[shard] = asyncio.Event()
             self._spawn(self._listen(shard))
-            self._spawn(self._check_for_ever(shard))
+            self._spawn(self._for_ever(settings.REALTIME_CHECK, partial(self._check, shard)))
+            self._beats[shard] = self._spawn(self._for_ever(holders.BEAT, partial(self._holdings.live, shard)))
+        if self._subscribed[shard].is_set():
+            return
         try:
             await asyncio.wait_for(self._subscribed[shard].wait(), _SUBSCRIBE_TIMEOUT)
         except TimeoutError as error:
@@ -164,12 +212,13 @@ class Hub:
         while True:
             pubsub = redis.ashard(shard).pubsub()
             try:
-                await pubsub.subscribe(inbox.WAKE + self.process)
+                await pubsub.subscribe(inbox.WAKE + self._holdings.process)
                 while True:
                     heard = await pubsub.get_message(timeout=10)
                     if heard is None:
                         await pubsub.ping()
                     elif heard["type"] == "subscribe":
+                        await self._holdings.live(shard)
                         self._subscribed[shard].set()
                         self._spawn(self._try(self._check(shard)))
                     elif heard["type"] == "message":
@@ -182,12 +231,12 @@ class Hub:
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
             await asyncio.sleep(_PAUSE)
 
-    async def _check_for_ever(self, shard: int) -> None:
+    async def _for_ever(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await asyncio.sleep(settings.REALTIME_CHECK)
-            await self._try(self._check(shard))
+            await asyncio.sleep(seconds)
+            await self._try(action())
 
-    async def _try(self, work: Awaitable[None]) -> None:
+    async def _try(self, work: Awaitable[object]) -> None:
         try:
             await work
         except STORE_ERRORS as error:
@@ -202,14 +251,44 @@ class Hub:
         for tenant, receivers in held.items():
             for start in range(0, len(receivers), _BATCH):
                 batch = receivers[start : start + _BATCH]
-                found = await inbox.hold(tenant, batch, self.process)
+                found = await self._holdings.renew(tenant, batch)
                 self.mark(
                     tenant, [name for name, at in zip(batch, found, strict=True) if self._behind(tenant, name, at)]
                 )
 
-    def _behind(self, tenant: str, receiver: str, at: tuple[str, int]) -> bool:
+    def _behind(self, tenant: str, receiver: str, at: Hold) -> bool:
         positions = [member.position for member in self._of(tenant, receiver)]
-        return any(position.epoch != at[0] or position.offset < at[1] for position in positions)
+        return any(position.epoch != at.epoch or position.offset < at.last for position in positions)
+
+
+async def _give_one(member: Connection, view: View, messages: Sequence[tuple[Entry, str]]) -> bool:
+    """False where something was left for later."""
+    position = member.position
+    if position.epoch != view.epoch or position.offset < view.floor:
+        await member.moved(start_of(view, position.epoch, position.offset))
+        return False
+    return await member.offer(position, messages, view.upto)
+
+
+Portion = list[tuple[tuple[str, int], View]]
+
+
+def _portions(read: Portion) -> Iterator[Portion]:
+    """What was read, cut so that the bodies of each part are not much more than _BODIES bytes."""
+    portion: Portion = []
+    wanted: dict[str, int] = {}
+    for position, view in read:
+        portion.append((position, view))
+        wanted |= {entry.message: entry.size for entry in view.entries}
+        if sum(wanted.values()) > _BODIES:
+            yield portion
+            portion, wanted = [], {}
+    yield portion
+
+
+def _messages(view: View, bodies: Mapping[str, str]) -> list[tuple[Entry, str]]:
+    """The view's entries with their frames; a message whose body is gone is left out."""
+    return [(entry, frames.message(entry, bodies[entry.message])) for entry in view.entries if entry.message in bodies]
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

@@ -3,16 +3,19 @@
 import asyncio
 import signal
 import time
+from functools import partial
 from typing import Any
 
 import structlog
 from daphne.server import Server
+from django.conf import settings
 from twisted.internet import reactor
 
-from messaging.realtime import acks, frames, hub
+from messaging.realtime import acks, flow, frames, hub, sockets
 
 log = structlog.get_logger(__name__)
 
+_PROTOCOL = "sprayer.protocol"
 DRAIN_LIMIT = 10.0
 """Seconds that requests in hand get to finish."""
 
@@ -25,9 +28,11 @@ class DrainingServer(Server):  # type: ignore[misc]
 
     def __init__(self, application: Any, endpoints: list[str]) -> None:
         super().__init__(
-            application,
+            _Watched(application),
             endpoints=endpoints,
             signal_handlers=False,
+            ping_interval=settings.REALTIME_PING,
+            ping_timeout=1.5 * settings.REALTIME_PING,
             websocket_max_message_size=frames.MAX_FRAME,
             websocket_max_frame_size=frames.MAX_FRAME,
             server_name="sprayer",
@@ -41,8 +46,18 @@ class DrainingServer(Server):  # type: ignore[misc]
         reactor.callWhenRunning(self._on_running)
         super().run()
 
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        scope[_PROTOCOL] = protocol
+        return super().create_application(protocol, scope)
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            sockets.forget_request(protocol)
+        await super().handle_reply(protocol, message)
+
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
+        sockets.find_dead_peers(port.socket, 2 * settings.REALTIME_PING)
         self._ports.append(port)
         log.info("listening", address=str(port.getHost()))
 
@@ -61,6 +76,7 @@ class DrainingServer(Server):  # type: ignore[misc]
     def _on_running(self) -> None:
         # A client that breaks the protocol gets a close frame with its code instead of a dropped connection.
         self.ws_factory.setProtocolOptions(failByDrop=False)
+        self.ws_factory.protocol = sockets.BoundedSocket
         loop = asyncio.get_event_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._begin_to_drain)
@@ -79,6 +95,7 @@ class DrainingServer(Server):  # type: ignore[misc]
             while self._in_hand() and time.monotonic() < deadline:
                 await asyncio.sleep(0.05)
             await acks.current().settled(max(0.0, deadline - time.monotonic()))
+            await hub.current().farewell()
         finally:
             self.stop()
 
@@ -86,3 +103,25 @@ class DrainingServer(Server):  # type: ignore[misc]
         """Requests and sockets that have not ended."""
         applications = [details.get("application_instance") for details in self.connections.values()]
         return sum(application is not None and not application.done() for application in applications)
+
+
+class _Watched:
+    """An application whose scopes can watch their connection, and which takes frames where they are counted."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        protocol = scope.pop(_PROTOCOL)
+        if isinstance(protocol, sockets.BoundedSocket):
+            scope[flow.SCOPE] = protocol.watch
+            await self._application(scope, partial(self._take, protocol, receive), send)
+        else:
+            scope[flow.SCOPE] = partial(sockets.watch_request, protocol)
+            await self._application(scope, receive, send)
+
+    async def _take(self, protocol: sockets.BoundedSocket, receive: Any) -> dict[str, Any]:
+        message: dict[str, Any] = await receive()
+        if message["type"] == "websocket.receive":
+            protocol.taken()
+        return message

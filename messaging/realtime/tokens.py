@@ -5,16 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 from django.core import signing
 
-from sprayer_project.errors import SprayerError
+from messaging.realtime.refusals import BadToken
 
 MAX_TTL = 86_400
 _SALT = "sprayer.realtime.token"
-
-
-class BadToken(SprayerError):
-    """401: the token is missing, not ours, changed or expired."""
-
-    status = 401
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +16,11 @@ class Claims:
     tenant: str
     receiver: str
     expires_at: datetime
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return (self.expires_at - datetime.now(UTC)).total_seconds()
 
 
 def issue(tenant: str, receiver: str, ttl: int) -> tuple[str, datetime]:

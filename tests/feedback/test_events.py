@@ -115,3 +115,9 @@ def test_a_settled_delivery_needs_no_wake_up() -> None:
 def test_an_event_holds_whatever_a_provider_answered() -> None:
     odd = event(detail={"code": 2**70, "message": "\ud800"})
     assert DeliveryEvent.from_json(json.loads(odd.to_json())) == odd
+
+
+def test_what_waited_in_an_inbox_may_still_expire_or_be_suppressed_after_sent() -> None:
+    for status in (Status.EXPIRED, Status.SUPPRESSED):
+        assert score(Status.SENT, 1) < score(status, 1, waited=True) < score(Status.FAILED, 1)
+        assert score(status, 1, waited=True) < score(Status.DELIVERED, 1)

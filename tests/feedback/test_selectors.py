@@ -106,6 +106,8 @@ def test_what_is_open_or_waits_in_an_inbox_expires_and_nothing_else() -> None:
     assert selectors.open_expired(START + timedelta(hours=23), 50) == []
     expired = selectors.open_expired(START + timedelta(days=1), 50)
     assert {row.receiver for row in expired} == {*open_statuses, "inbox"}
+    services.write([event("inbox", status=Status.EXPIRED, waiting=True)])
+    assert "inbox" not in {row.receiver for row in selectors.open_expired(START + timedelta(days=1), 50)}
     assert selectors.due(START + timedelta(days=2), 50) == []
 
 

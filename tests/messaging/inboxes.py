@@ -1,8 +1,10 @@
 """Messages straight into inboxes, for tests that do not need what comes before."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
+from typing import Any
 
 from feedback.events import delivery_id
 from messaging import inbox, inbox_restore
@@ -13,11 +15,11 @@ from sprayer_project.ids import new_id
 _milliseconds = count()
 
 
-def message(tenant: str = "acme", ttl: float = 3600, mode: str = "live", title: str = "Goal") -> Outgoing:
+def message(tenant: str = "acme", ttl: float = 3600, mode: str = "live", title: str = "Goal", **more: Any) -> Outgoing:
     """Each one's id is later than the one's before."""
     now = datetime.now(UTC)
     moment = now + timedelta(milliseconds=next(_milliseconds))
-    return Outgoing(
+    outgoing = Outgoing(
         tenant=tenant,
         id=new_id("msg", moment),
         mode=mode,
@@ -30,6 +32,7 @@ def message(tenant: str = "acme", ttl: float = 3600, mode: str = "live", title: 
         created_at=now,
         expires_at=now + timedelta(seconds=ttl),
     )
+    return replace(outgoing, **more)
 
 
 def recipient(outgoing: Outgoing, receiver: str, round: int = 1, group: str | None = None) -> Recipient:
@@ -44,7 +47,7 @@ def recipient(outgoing: Outgoing, receiver: str, round: int = 1, group: str | No
     )
 
 
-async def send(outgoing: Outgoing, *receivers: str) -> list[inbox.Appended]:
+async def send(outgoing: Outgoing, *receivers: str) -> tuple[inbox.Appended, ...]:
     recipients = [recipient(outgoing, receiver) for receiver in receivers]
     body = frames.message_body(outgoing)
-    return await inbox_restore.whole(partial(inbox.append, outgoing, recipients, body))
+    return (await inbox_restore.whole(partial(inbox.append, outgoing, recipients, body))).places

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from deploy.local.stack import Stack
 from feedback import services as feedback
 from feedback.events import DeliveryEvent, Status, delivery_id
-from messaging import inbox, inbox_restore
+from messaging import holders, inbox, inbox_ended, inbox_restore
 from messaging.channels.base import Outgoing
 from messaging.documents import Message
 from messaging.inbox import Ack, Lost, View
@@ -48,6 +48,7 @@ def record(outgoing: Outgoing, receiver: str, status: Status = Status.SENT) -> N
         channels=["websocket"],
         content=dict(outgoing.content),
         metadata=dict(outgoing.metadata),
+        collapse_key=outgoing.collapse_key,
         priority="high",
     ).save()
     event = DeliveryEvent(
@@ -125,6 +126,102 @@ async def test_a_long_inbox_loses_its_oldest_entries_and_raises_its_floor(settin
     view = await look()
     assert [entry.offset for entry in view.entries] == [3, 4, 5]
     assert (view.floor, view.last) == (2, 5)
+
+
+async def noted(tenant: str = "acme") -> set[tuple[str, str, str]]:
+    """(receiver, message, reason) of what left unacknowledged and is not reported."""
+    return {(found.receiver, found.entry.message, found.reason) for found in await inbox_ended.noted(tenant)}
+
+
+async def test_what_overflows_is_noted_unless_it_was_acknowledged_or_has_expired(settings: Settings) -> None:
+    settings.INBOX_LENGTH = 3
+    sent = [message(), message(ttl=0.1), message(), message()]
+    await look()
+    await send(sent[0], "alice")
+    await inbox.acknowledge("acme", [Ack("alice", (await look()).epoch, 1)])
+    await send(sent[1], "alice")
+    view = await look()
+    while view.entries[-1].message == sent[1].id:
+        view = await look()
+    settings.INBOX_LENGTH = 1
+    await send(sent[2], "alice")
+    assert await noted() == set()
+    await send(sent[3], "alice")
+    assert await noted() == {("alice", sent[2].id, "inbox_overflow")}
+
+
+async def test_what_left_is_reported_once(settings: Settings) -> None:
+    settings.INBOX_LENGTH = 1
+    for outgoing in (message(), message()):
+        await send(outgoing, "alice", "bob")
+    assert len(await noted()) == 2
+    await inbox_ended.report("acme")
+    assert await noted() == set()
+
+
+async def test_only_the_newest_message_of_a_collapse_key_stays(settings: Settings) -> None:
+    old, other, new = message(collapse_key="score"), message(collapse_key="news"), message(collapse_key="score")
+    for outgoing in (old, other, new):
+        await send(outgoing, "alice")
+    view = await look()
+    assert [(entry.offset, entry.message) for entry in view.entries] == [(2, other.id), (3, new.id)]
+    assert (view.floor, view.last) == (0, 3)
+    assert await noted() == {("alice", old.id, "replaced")}
+
+
+async def test_an_older_message_of_a_collapse_key_that_comes_late_is_not_appended() -> None:
+    old, new = message(collapse_key="score"), message(collapse_key="score")
+    await send(new, "alice")
+    for _ in range(2):
+        (place,) = await send(old, "alice")
+        assert place.replaced
+    (again,) = await send(new, "alice")
+    assert not again.replaced
+    assert [entry.message for entry in (await look()).entries] == [new.id]
+    assert await noted() == set()
+
+
+async def test_an_acknowledged_message_that_is_replaced_is_not_reported() -> None:
+    old, new = message(collapse_key="score"), message(collapse_key="score")
+    await send(old, "alice")
+    await inbox.acknowledge("acme", [Ack("alice", (await look()).epoch, 1)])
+    await send(new, "alice")
+    assert [entry.message for entry in (await look()).entries] == [new.id]
+    assert await noted() == set()
+
+
+async def test_versions_of_a_collapse_key_grow_and_are_exact_in_javascript() -> None:
+    bodies = [json.loads(frames.message_body(message(collapse_key="score"))) for _ in range(3)]
+    versions = [body["version"] for body in bodies]
+    assert versions == sorted(set(versions))
+    assert versions[-1] < 2**53
+    assert "version" not in json.loads(frames.message_body(message()))
+
+
+async def test_restoring_collapses_again_and_notes_what_was_replaced() -> None:
+    sent = [message(collapse_key="score"), message(), message(collapse_key="score")]
+    for outgoing in sent:
+        record(outgoing, "alice")
+    assert [entry.message for entry in (await look()).entries] == [sent[1].id, sent[2].id]
+    assert await noted() == {("alice", sent[0].id, "replaced")}
+
+
+async def test_a_reading_ends_at_its_budget_of_bytes_and_goes_on_after_it() -> None:
+    for _ in range(5):
+        await send(message(title="x" * 100_000), "alice")
+    first = await look()
+    assert [entry.offset for entry in first.entries] == [1, 2, 3]
+    assert (first.upto, first.last) == (3, 5)
+    assert [entry.offset for entry in (await look(after=3)).entries] == [4, 5]
+
+
+async def test_an_ack_is_no_evidence_for_what_has_expired() -> None:
+    await look()
+    expired = message(ttl=-1)
+    await inbox.append(expired, [recipient(expired, "alice")], "{}")
+    epoch = (await look()).epoch
+    assert await inbox.newly_acknowledged("acme", [Ack("alice", epoch, 1)]) == [[]]
+    assert await inbox.entries_at("acme", [Ack("alice", epoch, 1)]) == [[]]
 
 
 async def test_an_expired_message_is_not_delivered_and_leaves_with_the_next_one() -> None:
@@ -234,9 +331,9 @@ async def test_an_inbox_that_a_crash_left_half_restored_is_restored_again() -> N
 async def test_appending_wakes_the_processes_that_hold_the_receivers_and_no_others() -> None:
     await look("alice")
     await look("bob")
-    await inbox.hold("acme", ["alice"], "prc_one")
-    await inbox.hold("acme", ["bob"], "prc_two")
-    await inbox.release("acme", "bob", "prc_two")
+    await holders.hold("acme", ["alice"], "prc_one")
+    await holders.hold("acme", ["bob"], "prc_two")
+    await holders.release("acme", ["bob"], "prc_two")
     client: Any = redis.aclient("acme")
     async with client.pubsub() as pubsub:
         await pubsub.psubscribe(f"{inbox.WAKE}*")

@@ -1,16 +1,11 @@
 """WebSocket clients of real web processes."""
 
 import asyncio
-import json
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from pytest_django import Settings
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from deploy.local.stack import Stack
@@ -19,71 +14,11 @@ from feedback.events import Status
 from messaging import inbox
 from messaging.realtime import tokens
 from sprayer_project import redis
-from tests.conftest import TenantUnderTest
 from tests.live import LiveSystem, wait_for
 from tests.messaging.inboxes import message, recipient, send
+from tests.messaging.realtime.clients import LIMIT, client
 
 pytestmark = pytest.mark.services
-LIMIT = 10.0
-
-
-@pytest.fixture(autouse=True)
-async def _clients_closed(settings: Settings) -> AsyncIterator[None]:
-    yield
-    for index in range(len(settings.REDIS_URLS)):
-        await redis.ashard(index).aclose()
-
-
-class Client:
-    """A receiver's client that says what it hears."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
-
-    async def hear(self, kind: str) -> dict[str, Any]:
-        """The next frame, which must be of this type."""
-        frame: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.recv(), LIMIT))
-        assert frame["type"] == kind, frame
-        return frame
-
-    async def say(self, kind: str, **fields: Any) -> None:
-        await self.socket.send(json.dumps({"type": kind, **fields}))
-
-    async def end(self) -> int | None:
-        """The close code, after whatever still comes."""
-        try:
-            while True:
-                await asyncio.wait_for(self.socket.recv(), LIMIT)
-        except ConnectionClosed as error:
-            return error.rcvd.code if error.rcvd else None
-
-
-@asynccontextmanager
-async def client(
-    system: LiveSystem, receiver: str = "alice", web: str = "web", token: str | None = None, query: bool = True
-) -> AsyncIterator[Client]:
-    token = tokens.issue("acme", receiver, 600)[0] if token is None else token
-    url = f"ws{str(system[web].url).removeprefix('http')}/api/v1/realtime"
-    headers = None if query else {"Authorization": f"Bearer {token}"}
-    async with connect(f"{url}?token={token}" if query else url, additional_headers=headers, proxy=None) as socket:
-        yield Client(socket)
-
-
-@pytest.fixture(scope="module")
-def processes(
-    stack: Stack, indexes: None, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LiveSystem]:
-    """Inboxes are compared every second, windows hold 20,000 bytes, slow clients are cut after half a second."""
-    system = LiveSystem(tmp_path_factory.mktemp("realtime"))
-    fast = {"SPRAYER_REALTIME_CHECK": "1", "SPRAYER_REALTIME_WINDOW": "20000", "SPRAYER_REALTIME_SLOW": "0.5"}
-    system.start("web", "feeder", env=fast)
-    yield system
-    system.close()
-
-
-@pytest.fixture
-def web(processes: LiveSystem, clean_stores: None, transactional_db: None, acme: TenantUnderTest) -> LiveSystem:
-    return processes
 
 
 async def test_a_client_is_welcomed_and_gets_what_waits_and_what_comes(web: LiveSystem) -> None:
@@ -103,6 +38,20 @@ async def test_a_client_is_welcomed_and_gets_what_waits_and_what_comes(web: Live
         await send(coming, "alice")
         second = await alice.hear("message")
         assert (second["id"], second["offset"], second["test"]) == (coming.id, "2", True)
+
+
+async def test_a_large_message_arrives_and_those_after_it(web: LiveSystem) -> None:
+    large, small = message(title="x" * 250_000), message()
+    async with client(web) as alice, client(web, "bob") as bob:
+        await alice.hear("welcome")
+        await bob.hear("welcome")
+        await send(large, "alice", "bob")
+        frame = await alice.hear("message")
+        assert frame["content"] == {"title": "x" * 250_000}
+        await alice.say("ack", offset=frame["offset"])
+        await send(small, "alice")
+        assert (await alice.hear("message"))["id"] == small.id
+        assert (await bob.hear("message"))["id"] == large.id
 
 
 async def test_a_token_in_the_header_is_as_good(web: LiveSystem) -> None:
@@ -145,6 +94,22 @@ async def test_an_ack_moves_the_start_of_the_next_connection_and_is_reported_as_
         assert (await again.hear("message"))["id"] == sent[1].id
 
 
+async def test_a_read_is_reported_for_just_that_message(web: LiveSystem) -> None:
+    sent = [message(), message()]
+    for outgoing in sent:
+        await send(outgoing, "alice")
+    deliveries = [recipient(outgoing, "alice").delivery for outgoing in sent]
+    async with client(web) as alice:
+        await alice.hear("welcome")
+        await alice.hear("message")
+        second = await alice.hear("message")
+        await alice.say("read", offset=second["offset"])
+        rows = await asyncio.to_thread(
+            wait_for, lambda: feedback.states("acme", deliveries), what="the read event in the record"
+        )
+    assert {name: row.status for name, row in rows.items()} == {deliveries[1]: Status.READ}
+
+
 async def test_every_connection_of_a_receiver_gets_everything(web: LiveSystem) -> None:
     (other,) = web.start("web")
     async with client(web) as phone, client(web) as browser, client(web, web=other.name) as tablet:
@@ -173,7 +138,9 @@ async def test_a_client_resumes_from_its_own_offset_whatever_others_acknowledged
         await browser.hear("pong")
     async with client(web) as phone:
         await phone.say("resume", epoch=welcome["epoch"], offset=offset)
-        assert (await phone.hear("welcome")) == welcome | {"offset": offset, "recovered": True}
+        again = await phone.hear("welcome")
+        assert again == welcome | {"offset": offset, "recovered": True, "connection": again["connection"]}
+        assert again["connection"] != welcome["connection"]
         assert [(await phone.hear("message"))["id"] for _ in sent[1:]] == [outgoing.id for outgoing in sent[1:]]
 
 
@@ -273,6 +240,7 @@ BAD_FRAMES: dict[str | bytes, str] = {
     '{"type": "ack"}': "bad_offset",
     '{"type": "ack", "offset": 7}': "bad_offset",
     '{"type": "ack", "offset": "-1"}': "bad_offset",
+    '{"type": "read"}': "bad_offset",
     '{"type": "resume", "epoch": "", "offset": "1"}': "late_resume",
 }
 

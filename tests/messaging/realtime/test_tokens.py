@@ -7,7 +7,7 @@ import pytest
 from django.core import signing
 
 from messaging.realtime import tokens
-from messaging.realtime.tokens import BadToken
+from messaging.realtime.refusals import BadToken
 
 
 def test_a_token_names_tenant_receiver_and_expiry() -> None:

@@ -1,0 +1,3 @@
+import "./sprayer.js";
+
+export const { Sprayer } = globalThis;
