@@ -1,7 +1,8 @@
-"""A token bucket."""
+"""Token buckets."""
 
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 
 
 class Bucket:
@@ -22,3 +23,22 @@ class Bucket:
             return False
         self._left -= 1
         return True
+
+
+class Buckets:
+    """A bucket for each key, of those that came last."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: OrderedDict[Hashable, Bucket] = OrderedDict()
+
+    def take(self, key: Hashable, rate: float, burst: float) -> bool:
+        """Whether there was a token left in the key's bucket; rate and burst are those of a new one."""
+        bucket = self._known.get(key)
+        if bucket is None:
+            bucket = self._known[key] = Bucket(rate, burst)
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(key)
+        return bucket.take()

@@ -59,7 +59,7 @@ class RealtimeConsumer(AsyncWebsocketConsumer):
         if self.over or self.member is None:
             return
         if not self._frames.take():
-            await self.refuse(TooFast())
+            await self.refuse(TooFast("Too many frames: acknowledge several messages with one."))
             return
         first, self._heard = not self._heard, True
         try:

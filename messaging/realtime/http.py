@@ -12,7 +12,8 @@ import structlog
 from django.conf import settings
 
 from messaging.realtime import access, frames, hub
-from messaging.realtime.refusals import Restarting
+from messaging.realtime.bucket import Buckets
+from messaging.realtime.refusals import Restarting, TooFast
 from messaging.realtime.tokens import Claims
 from sprayer_project import errors
 from sprayer_project.errors import Invalid, SprayerError, TooLarge
@@ -21,6 +22,9 @@ log = structlog.get_logger(__name__)
 
 MAX_BODY = 16_384
 _ALLOWED_HEADERS = "Authorization, Content-Type, Last-Event-ID"
+
+_requests = Buckets(50_000)
+"""How many requests each receiver makes at this process."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -126,6 +130,9 @@ class Endpoint:
         if hub.current().draining:
             raise Restarting
         call.claims = await access.claims(call.scope)
+        rate = settings.REALTIME_FRAMES
+        if not _requests.take((call.claims.tenant, call.claims.receiver), rate, 10 * rate):
+            raise TooFast("Too many requests: acknowledge several messages with one.")
         await self._handlers[method](call)
 
     async def _preflight(self, call: Call) -> None:

@@ -56,13 +56,13 @@ class TooSlow(Refused):
 
 
 class TooFast(Refused):
-    """The client sends more frames than it may."""
+    """The client sends more frames or requests than it may."""
 
     status = 429
     close_code = POLICY_VIOLATION
 
-    def __init__(self) -> None:
-        super().__init__("too_fast", "Too many frames: acknowledge several messages with one.")
+    def __init__(self, detail: str) -> None:
+        super().__init__("too_fast", detail, (), 1)
 
 
 class TooMany(Refused):

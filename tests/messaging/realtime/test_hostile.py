@@ -15,7 +15,7 @@ from django.conf import settings
 from websockets.asyncio.client import connect
 
 from messaging.realtime import hub, tokens
-from messaging.realtime.bucket import Bucket
+from messaging.realtime.bucket import Bucket, Buckets
 from sprayer_project import asgi, redis
 from tests.conftest import TenantUnderTest
 from tests.live import LiveProcess, LiveSystem, wait_for
@@ -115,6 +115,25 @@ async def test_a_socket_that_sends_too_many_frames_is_told_and_closed(web: LiveS
             pongs += 1
         assert (pongs >= 200, frame["code"]) == (True, "too_fast")
         assert await alice.end() == 1008
+
+
+async def test_a_receiver_that_makes_too_many_requests_is_told_to_wait(web: LiveSystem) -> None:
+    async with http(web, "mallory") as mallory, http(web, "alice") as alice:
+        answers = [await mallory.post("/ack", epoch="x", offset="1") for _ in range(200)]
+        while answers[-1].status_code == 204:
+            answers.append(await mallory.post("/ack", epoch="x", offset="1"))
+        assert (answers[-1].status_code, answers[-1].json()["code"]) == (429, "too_fast")
+        assert answers[-1].headers["retry-after"] == "1"
+        assert (await alice.poll(wait=0))["recovered"]
+
+
+def test_buckets_are_kept_for_those_who_came_last() -> None:
+    buckets = Buckets(most=2)
+    assert [buckets.take("a", 0, 1), buckets.take("a", 0, 1), buckets.take("b", 0, 1)] == [True, False, True]
+    assert not buckets.take("a", 0, 1)
+    assert buckets.take("c", 0, 1)
+    assert not buckets.take("a", 0, 1)
+    assert buckets.take("b", 0, 1)
 
 
 def test_a_bucket_refills_with_time() -> None:
