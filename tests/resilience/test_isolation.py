@@ -29,6 +29,7 @@ RECEIVER, GROUP = f"alice-{SECRET}", f"news-{SECRET}"
 TO_ACME = {"to": {"receivers": [RECEIVER]}, "channels": ["http"], "content": {"title": "Mine"}}
 BODIES: dict[str, Any] = {
     "GroupInputRequest": {"name": "Mine"},
+    "InboxPlace": {"epoch": "0", "offset": "0"},
     "MessageRequest": TO_ACME,
     "MessageBatchRequest": {"messages": [TO_ACME]},
     "PatchedReceiverPatchRequest": {"locale": "es"},
@@ -55,18 +56,23 @@ class Operation:
     path: str
     parameters: tuple[str, ...]
     schema: str
+    for_receivers: bool
+    """Whether it takes a receiver's token instead of a tenant's key."""
 
     @property
     def names_something(self) -> bool:
         """Whether it is about something that must exist."""
         return bool(set(self.parameters) - {"channel"}) and (self.method, self.path) not in OWN_NAMES
 
+    @property
+    def body(self) -> str:
+        return json.dumps(BODIES[self.schema]) if self.schema else ""
+
     def send(self, client: Client, ids: dict[str, str], headers: dict[str, str]) -> Any:
         path = self.path
         for name in self.parameters:
             path = path.replace(f"{{{name}}}", quote(ids[name], safe=""))
-        body = BODIES[self.schema] if self.schema else None
-        return client.generic(self.method, path, _json(body), content_type="application/json", headers=headers)
+        return client.generic(self.method, path, self.body, content_type="application/json", headers=headers)
 
 
 @pytest.fixture
@@ -107,7 +113,7 @@ def test_another_tenants_key_finds_and_changes_nothing_on_any_path_of_the_docume
 ) -> None:
     headers = globex.headers(globex.test_key if mode == "test" else None)
     before = list(_everything_of("acme"))
-    operations = list(_operations())
+    operations = [operation for operation in _operations() if not operation.for_receivers]
     assert len(operations) >= 25
     for operation in sorted(operations, key=_late):
         answer = operation.send(client, acmes, headers)
@@ -119,6 +125,17 @@ def test_another_tenants_key_finds_and_changes_nothing_on_any_path_of_the_docume
             assert (answer.status_code, answer.json()["data"]) == (200, []), where
         assert answer.status_code < 500, where
     assert list(_everything_of("acme")) == before
+
+
+@pytest.mark.services
+def test_a_tenants_key_opens_no_receivers_inbox(live_system: LiveSystem, acme: TenantUnderTest) -> None:
+    live_system.start("web")
+    operations = [operation for operation in _operations() if operation.for_receivers]
+    assert len(operations) >= 4
+    with httpx.Client(base_url=str(live_system["web"].url), headers=acme.headers()) as http:
+        for operation in operations:
+            answer = http.request(operation.method, operation.path, content=operation.body)
+            assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token"), operation
 
 
 @pytest.mark.services
@@ -147,7 +164,8 @@ def _operations() -> Iterator[Operation]:
             parameters = [item["name"] for item in operation.get("parameters", ()) if item["in"] == "path"]
             content = operation.get("requestBody", {}).get("content", {})
             schema = content["application/json"]["schema"]["$ref"].rpartition("/")[2] if content else ""
-            yield Operation(method.upper(), path, tuple(parameters), schema)
+            for_receivers = any("receiverToken" in scheme for scheme in operation.get("security", ()))
+            yield Operation(method.upper(), path, tuple(parameters), schema, for_receivers)
 
 
 def _late(operation: Operation) -> int:
@@ -183,10 +201,6 @@ def _value(shard: Any, key: str) -> Any:
 def _without_names(text: str) -> str:
     """The names that the caller asked for may be said back."""
     return text.replace(RECEIVER, "").replace(GROUP, "")
-
-
-def _json(body: Any) -> str:
-    return "" if body is None else json.dumps(body)
 
 
 def _now() -> datetime:
