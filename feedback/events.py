@@ -55,9 +55,12 @@ def score(status: Status, round: int, waited: bool = False) -> int:
     return round * _ROUND + (rank or _RANKS[status])
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def delivery_id(message: str, receiver: str, channel: str, address_hash: str | None) -> str:
     """`dlv_<the message's 26 characters><16 hex>`: one id for one message to one address, whoever computes it."""
-    parts = json.dumps([receiver, channel, address_hash or ""], separators=(",", ":"))
+    parts = _encode([receiver, channel, address_hash or ""])
     digest = hashlib.blake2b(parts.encode(), digest_size=8, key=message.encode()[:64]).hexdigest()
     return f"dlv_{message.partition('_')[2]}{digest}"
 
