@@ -25,6 +25,7 @@ from django.conf import settings
 from yarl import URL
 
 from sprayer_project.errors import SprayerError
+from sprayer_project.gate import Busy, Gate
 
 Lookup = Callable[[str, int], list[str]]
 """Host name and port to IP addresses. Raises OSError."""
@@ -144,7 +145,7 @@ class Outbound:
     def __init__(self, lookup: Lookup = look_up):
         self._guarded = _session(GuardedResolver(lookup))
         self._trusted = _session(None)
-        self._slots: WeakValueDictionary[tuple[str, str, int], asyncio.Semaphore] = WeakValueDictionary()
+        self._gates: WeakValueDictionary[tuple[str, str, int], Gate] = WeakValueDictionary()
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], timeout: float, *, trusted: bool = False
@@ -160,16 +161,19 @@ class Outbound:
         if not trusted and _looks_like_ip(host) and not is_allowed_private(host, port) and not is_public(host):
             raise BlockedAddress(host)
         key = (target.scheme, host, port)
-        slots = self._slots.get(key)
-        if slots is None:
-            slots = self._slots[key] = asyncio.Semaphore(PER_HOST)
-        await _acquire(slots, min(timeout, _PATIENCE))
+        gate = self._gates.get(key)
+        if gate is None:
+            gate = self._gates[key] = Gate(PER_HOST)
+        try:
+            await gate.enter(min(timeout, _PATIENCE))
+        except Busy as error:
+            raise Unreachable("endpoint_busy", "The endpoint is still busy with earlier requests.") from error
         try:
             return await self._exchange(self._trusted if trusted else self._guarded, target, body, headers, timeout)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise _unreachable(error) from error
         finally:
-            slots.release()
+            gate.leave()
 
     async def close(self) -> None:
         await self._guarded.close()
@@ -261,14 +265,6 @@ def _session(resolver: AbstractResolver | None) -> aiohttp.ClientSession:
         auto_decompress=False,
         headers={"User-Agent": "Sprayer/1", "Content-Type": "application/json", "Accept-Encoding": "identity"},
     )
-
-
-async def _acquire(slots: asyncio.Semaphore, timeout: float) -> None:
-    try:
-        async with asyncio.timeout(timeout if slots.locked() else None):  # a free slot costs no timer
-            await slots.acquire()
-    except TimeoutError as error:
-        raise Unreachable("endpoint_busy", "The endpoint is still busy with earlier requests.") from error
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:

@@ -1,0 +1,55 @@
+"""So many at once to one host: the others wait in their order, and are told when that takes too long."""
+
+import asyncio
+from collections import deque
+
+_LOOK = 0.5
+
+
+class Busy(Exception):
+    """No place came free in time."""
+
+
+class Gate:
+    """A semaphore whose waiters have deadlines: one timer serves them all, where each would need one of its own."""
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def enter(self, patience: float) -> None:
+        """Wait for a place, `patience` seconds at most and up to half a second more. Raises Busy."""
+        if self._free:
+            self._free -= 1
+            return
+        running = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = running.create_future()
+        self._waiting.append((running.time() + patience, waiter))
+        if self._timer is None:
+            self._timer = running.call_later(_LOOK, self._look)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give the place to who waits longest."""
+        while self._waiting:
+            _, waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._free += 1
+
+    def _look(self) -> None:
+        """Tell those whose time is over."""
+        running, self._timer = asyncio.get_running_loop(), None
+        now = running.time()
+        for deadline, waiter in self._waiting:
+            if deadline <= now and not waiter.done():
+                waiter.set_exception(Busy())
+        if any(not waiter.done() for _, waiter in self._waiting):
+            self._timer = running.call_later(_LOOK, self._look)
