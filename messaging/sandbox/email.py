@@ -12,18 +12,17 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import structlog
-from aiohttp import ClientError, ClientSession, ClientTimeout, encode_basic_auth, web
+from aiohttp import ClientSession, ClientTimeout, encode_basic_auth, web
+from yarl import URL
 
 from messaging.callback_urls import callback_address
 from messaging.channels import registry
 from messaging.sandbox.base import Gateway as Base
 from messaging.sandbox.base import Magic, Surroundings
+from messaging.sandbox.calling_back import call_back
 from messaging.sandbox.mailgun import Mail, Refused, Step, api_key_of, copies, failed, tenant_of, webhook
 from messaging.sandbox.smtp import MailServer
 from messaging.sandbox.smtp import magic as local_part
-
-log = structlog.get_logger(__name__)
 
 PROVIDER = "mailgun"
 _DELIVERED = Step("delivered", {"delivery-status": {"code": 250, "message": "OK", "attempt-no": 1}})
@@ -67,7 +66,7 @@ ANSWERS = {
 }
 """What the mailbox with this local part comes to, for people."""
 _STATUS = re.compile(r"status([45]\d\d)")
-_KEPT, _CALLBACK_TRIES = 10_000, 6
+_KEPT = 10_000
 
 
 class Gateway(Base):
@@ -166,20 +165,17 @@ class Gateway(Base):
                     await self._post(mail, steps[number])
 
     async def _post(self, mail: Mail, step: Step) -> None:
-        """One webhook, repeated on 5xx and when nobody listens."""
-        url = callback_address(tenant_of(mail.domain), registry()[self.channel], PROVIDER)
-        query = {"mode": "test"} if mail.variables.get("mode") == "test" else {}
-        for attempt in range(_CALLBACK_TRIES):
-            body, headers = webhook(mail, step), {"Content-Type": "application/json"}
-            try:
-                async with self._session.post(url, data=body, params=query, headers=headers) as answer:
-                    if answer.status < 500:
-                        return
-                    reason = str(answer.status)
-            except (ClientError, TimeoutError) as error:
-                reason = type(error).__name__
-            await asyncio.sleep(0.5 * 2**attempt)
-        log.warning("callback given up", id=mail.id, webhook=step.event, reason=reason)
+        url = URL(callback_address(tenant_of(mail.domain), registry()[self.channel], PROVIDER))
+        if mail.variables.get("mode") == "test":
+            url = url.with_query(mode="test")
+        headers = {"Content-Type": "application/json"}
+        await call_back(
+            self._session,
+            url,
+            lambda: {"data": webhook(mail, step), "headers": headers},
+            id=mail.id,
+            webhook=step.event,
+        )
 
 
 def _authenticate(request: web.Request, domain: str) -> None:

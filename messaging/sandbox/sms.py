@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-from aiohttp import ClientError, ClientSession, ClientTimeout, encode_basic_auth, web
+from aiohttp import ClientSession, ClientTimeout, encode_basic_auth, web
 from twilio.request_validator import RequestValidator
 from yarl import URL
 
 from messaging.sandbox.base import Gateway as BaseGateway
 from messaging.sandbox.base import Magic
+from messaging.sandbox.calling_back import call_back
 from messaging.sandbox.twilio import (
     DELIVERY_ERRORS,
     ERRORS,
@@ -31,8 +31,6 @@ from messaging.sandbox.twilio import (
     sandbox_credentials,
     token_of,
 )
-
-log = structlog.get_logger(__name__)
 
 Callbacks = tuple[tuple[str, int | None], ...]
 """(status, error code) of each, in their order."""
@@ -98,7 +96,7 @@ SENDERS: Mapping[str, Fate] = {
 }
 _ORDINARY = Fate()
 _MAX_BODY = 1600
-_KEPT, _CALLBACK_TRIES = 10_000, 6
+_KEPT = 10_000
 
 
 class Gateway(BaseGateway):
@@ -225,21 +223,12 @@ class Gateway(BaseGateway):
             await self._post(message)
 
     async def _post(self, message: Message) -> None:
-        """One callback, repeated on 5xx and when nobody listens. The fragment holds Twilio's connection overrides."""
+        """The fragment of the callback's URL holds Twilio's connection overrides."""
         form = callback_form(message)
         url = message.callback.partition("#")[0]
-        signature = RequestValidator(token_of(message.account)).compute_signature(url, form)
-        for attempt in range(_CALLBACK_TRIES):
-            try:
-                headers = {"X-Twilio-Signature": signature}
-                async with self._session.post(URL(url, encoded=True), data=form, headers=headers) as answer:
-                    if answer.status < 500:
-                        return
-                    reason = str(answer.status)
-            except (ClientError, TimeoutError) as error:
-                reason = type(error).__name__
-            await asyncio.sleep(0.5 * 2**attempt)
-        log.warning("callback given up", sid=message.sid, status=message.status, reason=reason)
+        headers = {"X-Twilio-Signature": RequestValidator(token_of(message.account)).compute_signature(url, form)}
+        about = {"sid": message.sid, "status": message.status}
+        await call_back(self._session, URL(url, encoded=True), lambda: {"data": form, "headers": headers}, **about)
 
 
 def _authenticated(request: web.Request) -> str:
