@@ -81,6 +81,11 @@ def message(tenant: str, mode: str | None, identifier: str) -> MessageRow:
     return _row(record, feedback.totals(tenant, identifier))
 
 
+def record(tenant: str, mode: str | None, identifier: str) -> dict[str, Any]:
+    """The raw document of a message, within this package. Raises NotFound as message does."""
+    return _record(tenant, mode, identifier)
+
+
 def require(tenant: str, mode: str | None, identifier: str) -> None:
     """Raises NotFound as message does, without reading the totals."""
     _record(tenant, mode, identifier, {"_id": 1})

@@ -205,6 +205,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "MessageStatus": "messaging.selectors.STATUSES",
         "DeliveryStatus": "feedback.serializers.STATUSES",
+        "Verdict": "messaging.explain_api.VERDICTS",
+        "AddressStatus": "messaging.explain_api.ADDRESS_STATUSES",
     },
     "TAGS": [
         {"name": "Messages", "description": "Send, follow, cancel; what became of each delivery."},
