@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from feedback import selectors as feedback
 from feedback.serializers import STATUSES, DeliverySerializer, row_body
-from messaging import answers, selectors, serializers, services
+from messaging import answers, dry_run, dry_run_api, selectors, serializers, services
 from messaging.selectors import MessageRow
 from messaging.services import Accepted
 from sprayer_project import paging
@@ -78,13 +78,16 @@ class MessagesView(ApiView):
         summary="Send a message",
         tags=_TAGS,
         description="202: Sprayer has taken responsibility; what becomes of it is in its deliveries.",
-        parameters=[_KEY, _REPLAYED, _LOCATION],
+        parameters=[_KEY, _REPLAYED, _LOCATION, dry_run_api.PARAMETER],
         examples=[_EXAMPLE],
         request=serializers.MessageSerializer,
-        responses={202: answers.AcceptedSerializer},
+        responses={202: answers.AcceptedSerializer, 200: dry_run_api.DryRunSerializer},
     )
     def post(self, request: Request) -> Response:
         caller = self.caller
+        if dry_run_api.wanted(request):
+            found = dry_run.dry_run(caller.tenant, caller.mode, cast(dict[str, Any], request.data))
+            return Response(dry_run_api.body(found))
         key = request.headers.get("Idempotency-Key")
         accepted = services.accept(caller.tenant, caller.mode, cast(dict[str, Any], request.data), key)
         headers = {"Location": f"/api/v1/messages/{accepted.id}"}

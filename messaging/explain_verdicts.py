@@ -18,6 +18,7 @@ from tenants.selectors import ChannelSettings
 class Verdict(StrEnum):
     """docs/api.md has the table: a word never changes its meaning."""
 
+    WILL_SEND = "will_send"
     READ = "read"
     DELIVERED = "delivered"
     SENT = "sent"
