@@ -49,6 +49,10 @@ class Delivery(Document):
         "indexes": [
             {"fields": ["tenant", "message", "id"]},
             {"fields": ["tenant", "receiver", "id"]},
+            {"fields": ["tenant", "address_hash", "id"]},
+            {"fields": ["tenant", "group", "id"]},
+            {"fields": ["tenant", "mode", "id"]},
+            {"fields": ["tenant", "mode", "channel", "state.status", "id"]},
             {"fields": ["provider_ids"], "sparse": True},
             {"fields": ["state.wake_at"], "sparse": True},
             {"fields": ["state.keeper"], "sparse": True},

@@ -12,6 +12,7 @@ from rest_framework.exceptions import ValidationError
 
 from feedback import selectors as feedback
 from feedback.events import Status
+from feedback.search import Wanted, deliveries
 from feedback.services import RETRIABLE
 from messaging import selectors, services
 from messaging.forms import DeliveryFilter, MessageFilter, SendForm
@@ -111,7 +112,8 @@ def _message_context(request: HttpRequest, member: Membership, identifier: str) 
     row = selectors.message(tenant, None, identifier)
     form = DeliveryFilter(request.GET, row.channels)
     cursor = request.GET.get("cursor")
-    found = feedback.deliveries(tenant, row.mode, row.id, cursor=cursor, limit=PAGE, **form.values())
+    wanted = Wanted(message=row.id, **form.values())
+    found = deliveries(tenant, row.mode, wanted, row.channels, cursor=cursor, limit=PAGE, newest_first=False)
     return {
         "section": "messages",
         "row": row,
