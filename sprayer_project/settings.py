@@ -190,6 +190,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "sprayer_project.schema.Schema",
     "EXCEPTION_HANDLER": "sprayer_project.errors.problem_handler",
     "UNAUTHENTICATED_USER": None,
+    # ?format= is a parameter of ours.
+    "URL_FORMAT_OVERRIDE": None,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Sprayer",
