@@ -70,6 +70,7 @@ class Message(Document):
             {"fields": ["tenant", "to.addresses.hash", "-id"], "name": "by_address"},
             {"fields": ["tenant", "mode", "channels", "-id"], "name": "by_channel"},
             {"fields": ["tenant", "mode", "idempotency_key", "-id"], "name": "by_key"},
+            {"fields": ["tenant", "expires_at"], "name": "retention"},
             {"fields": ["status", "look_at"], "name": "sweep"},
             {"fields": ["key_expires_at"], "sparse": True, "name": "keys"},
             {"fields": ["collapse"], "sparse": True, "name": "collapse"},
