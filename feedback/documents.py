@@ -10,6 +10,8 @@ from sprayer_project.mongo import DURABLE
 
 Collection = pymongo.collection.Collection[dict[str, Any]]
 PARKED_FOR = timedelta(hours=1)
+ERASED = "\U0010ffff"
+"""Before what stands for an erased name or address: greater than any other text, so that `$max` keeps it."""
 
 
 class Delivery(Document):

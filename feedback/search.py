@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from feedback.documents import ERASED
 from feedback.events import Status
 from feedback.selectors import DeliveryDetail, DeliveryRow, detail_of, find, rows
 from sprayer_project import paging
@@ -17,6 +18,7 @@ from sprayer_project.errors import Invalid
 from sprayer_project.ids import first_id
 from sprayer_project.paging import Page
 
+_MARK = re.compile(r"erased:[0-9a-f]{16}")
 _MESSAGE = re.compile(r"msg_[0-9a-z]{26}")
 
 
@@ -67,7 +69,7 @@ def query(tenant: str, mode: str, wanted: Wanted, channels: Sequence[str]) -> Qu
     """The most telling of the filters leads. Raises Invalid."""
     status = _status(wanted.status) if wanted.status else None
     filters = {
-        "receiver": wanted.receiver,
+        "receiver": _receiver(wanted.receiver),
         "address_hash": wanted.address_hash,
         "group": wanted.group,
         "channel": wanted.channel,
@@ -119,6 +121,11 @@ def _narrowed(ids: Mapping[str, str], bound: Mapping[str, str]) -> dict[str, str
         del narrowed["$gte"]
         narrowed["$gt" if "$gt" in bound else "$gte"] = lower
     return narrowed | {"$lt": min(upper, ids["$lt"])}
+
+
+def _receiver(name: str | None) -> str | None:
+    """As the record has it: an erased one is shown as it is marked."""
+    return f"{ERASED}{name}" if name and _MARK.fullmatch(name) else name
 
 
 def _status(word: str) -> str:

@@ -98,4 +98,25 @@ class UndecodableJob(Document):
     }
 
 
-DOCUMENTS = (Message, UndecodableJob)
+class Erasure(Document):
+    """A receiver that is being erased: see messaging.erasure. Its id is "<tenant>/<name>"."""
+
+    id = StringField(primary_key=True)
+    tenant = StringField(required=True)
+    receiver = StringField(required=True)
+    names = ListField(StringField())
+    """The receiver, and its addresses as addr:<hash>."""
+    mark = StringField(required=True)
+    at = DateTimeField(required=True)
+    """When it was asked for, the last time: what is younger is somebody new."""
+    look_at = DateTimeField(required=True)
+    looks = IntField(default=0)
+
+    meta = {
+        "collection": "erasures",
+        "auto_create_index": False,
+        "indexes": [{"fields": ["look_at"], "name": "sweep"}],
+    }
+
+
+DOCUMENTS = (Message, UndecodableJob, Erasure)

@@ -85,7 +85,7 @@ class _Case:
     def plain(self) -> Mapping[str, str] | None:
         """The plain address that the receiver stands for."""
         items = self.message["to"]["addresses"]
-        return next((item for item in items if f"addr:{item['hash']}" == self.receiver), None)
+        return next((item for item in items if f"addr:{item['hash']}" == self.receiver and item["address"]), None)
 
 
 def explain(tenant: str, mode: str | None, message: str, receiver: str) -> Explanation:

@@ -134,7 +134,9 @@ def _row(record: Mapping[str, Any], totals: Totals) -> MessageRow:
 
 
 def _shown(plain: Mapping[str, str]) -> dict[str, str]:
-    masked = channels.channel(plain["channel"]).mask_address(plain["address"])
+    address = plain["address"]
+    # An erased one is its mark.
+    masked = channels.channel(plain["channel"]).mask_address(address) if address else plain["hash"]
     return {"channel": plain["channel"], "address": masked}
 
 

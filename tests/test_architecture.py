@@ -24,7 +24,7 @@ WIRING = {"sprayer_project/urls.py", "sprayer_project/asgi.py", "sprayer_project
 OPEN = {
     "tenants": {"services", "selectors", "api", "authentication", "console", "keys", "rights"},
     "subscriptions": {"services", "selectors", "addresses", "inputs", "names", "reaching"},
-    "feedback": {"services", "selectors", "events", "serializers", "waiting", "search", "export", "pruning"},
+    "feedback": {"services", "selectors", "events", "serializers", "waiting", "search", "export", "pruning", "erasing"},
 }
 """What other apps may use of an app; its documents and models are its own."""
 OPEN_FOR = {
