@@ -10,6 +10,8 @@ from sprayer_project.mongo import DURABLE
 
 Collection = pymongo.collection.Collection[dict[str, Any]]
 PARKED_FOR = timedelta(hours=1)
+ERASED = "\U0010ffff"
+"""Before what stands for an erased name or address: greater than any other text, so that `$max` keeps it."""
 
 
 class Delivery(Document):
@@ -49,6 +51,10 @@ class Delivery(Document):
         "indexes": [
             {"fields": ["tenant", "message", "id"]},
             {"fields": ["tenant", "receiver", "id"]},
+            {"fields": ["tenant", "address_hash", "id"]},
+            {"fields": ["tenant", "group", "id"]},
+            {"fields": ["tenant", "mode", "id"]},
+            {"fields": ["tenant", "mode", "channel", "state.status", "id"]},
             {"fields": ["provider_ids"], "sparse": True},
             {"fields": ["state.wake_at"], "sparse": True},
             {"fields": ["state.keeper"], "sparse": True},

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from feedback.documents import Collection, Delivery, MessageTotals, collection
+from feedback.documents import ERASED, Collection, Delivery, MessageTotals, collection
 from feedback.events import OPEN, Status
 from feedback.updates import dead_prefix
 from sprayer_project import paging
@@ -249,11 +249,11 @@ def row_of(document: Mapping[str, Any]) -> DeliveryRow:
         tenant=document["tenant"],
         mode=document["mode"],
         message=document["message"],
-        receiver=document.get("receiver", ""),
+        receiver=document.get("receiver", "").removeprefix(ERASED),
         channel=document["channel"],
         group=document.get("group"),
-        address_hash=document.get("address_hash", ""),
-        address_masked=document.get("address_masked", ""),
+        address_hash=document.get("address_hash", "").removeprefix(ERASED),
+        address_masked=document.get("address_masked", "").removeprefix(ERASED),
         status=Status(state["status"]),
         reason=state["reason"],
         at=state["at"],

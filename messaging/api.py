@@ -11,8 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from feedback import selectors as feedback
+from feedback.search import Wanted, deliveries
 from feedback.serializers import STATUSES, DeliverySerializer, row_body
-from messaging import answers, selectors, serializers, services
+from messaging import answers, dry_run, dry_run_api, search, selectors, serializers, services
 from messaging.selectors import MessageRow
 from messaging.services import Accepted
 from sprayer_project import paging
@@ -53,10 +54,16 @@ _FILTERS = {
     "receiver": "only those to this receiver",
     "since": "created at or after this RFC 3339 time",
     "until": "created before this RFC 3339 time",
+    "message": "only those of this message",
+    "address": "only those to this address, as plain text; needs channel",
+    "idempotency_key": "only the one that this key made",
 }
 
 
-def _query(*names: str, statuses: Sequence[str]) -> list[OpenApiParameter]:
+MESSAGE_FILTERS = ("status", "channel", "group", "receiver", "address", "idempotency_key", "since", "until")
+
+
+def query_parameters(*names: str, statuses: Sequence[str]) -> list[OpenApiParameter]:
     """Filters and paging in the query."""
     filters = [
         OpenApiParameter(
@@ -78,13 +85,16 @@ class MessagesView(ApiView):
         summary="Send a message",
         tags=_TAGS,
         description="202: Sprayer has taken responsibility; what becomes of it is in its deliveries.",
-        parameters=[_KEY, _REPLAYED, _LOCATION],
+        parameters=[_KEY, _REPLAYED, _LOCATION, dry_run_api.PARAMETER],
         examples=[_EXAMPLE],
         request=serializers.MessageSerializer,
-        responses={202: answers.AcceptedSerializer},
+        responses={202: answers.AcceptedSerializer, 200: dry_run_api.DryRunSerializer},
     )
     def post(self, request: Request) -> Response:
         caller = self.caller
+        if dry_run_api.wanted(request):
+            found = dry_run.dry_run(caller.tenant, caller.mode, cast(dict[str, Any], request.data))
+            return Response(dry_run_api.body(found))
         key = request.headers.get("Idempotency-Key")
         accepted = services.accept(caller.tenant, caller.mode, cast(dict[str, Any], request.data), key)
         headers = {"Location": f"/api/v1/messages/{accepted.id}"}
@@ -96,7 +106,7 @@ class MessagesView(ApiView):
         operation_id="list_messages",
         summary="List messages, newest first",
         tags=_TAGS,
-        parameters=_query("status", "channel", "group", "receiver", "since", "until", statuses=selectors.STATUSES),
+        parameters=query_parameters(*MESSAGE_FILTERS, statuses=selectors.STATUSES),
         responses={200: answers.MessagePageSerializer},
     )
     def get(self, request: Request) -> Response:
@@ -108,8 +118,10 @@ class MessagesView(ApiView):
             channel=asked.get("channel"),
             group=asked.get("group"),
             receiver=asked.get("receiver"),
-            since=_time(asked, "since"),
-            until=_time(asked, "until"),
+            address_hash=search.hash_of(caller.tenant, asked.get("channel"), asked.get("address")),
+            idempotency_key=asked.get("idempotency_key"),
+            since=time_of(asked, "since"),
+            until=time_of(asked, "until"),
             cursor=asked.get("cursor"),
             limit=paging.limit_of(asked.get("limit")),
         )
@@ -156,21 +168,27 @@ class DeliveriesView(ApiView):
         operation_id="list_deliveries",
         summary="A message's deliveries",
         tags=_TAGS,
-        parameters=_query("channel", "status", "receiver", statuses=STATUSES),
+        parameters=query_parameters("channel", "status", "receiver", "group", statuses=STATUSES),
         responses={200: answers.DeliveryPageSerializer},
     )
     def get(self, request: Request, message: str) -> Response:
         caller, asked = self.caller, request.query_params
-        selectors.require(caller.tenant, caller.mode, message)
-        page = feedback.deliveries(
-            caller.tenant,
-            caller.mode,
-            message,
+        names = selectors.record(caller.tenant, caller.mode, message)["channels"]
+        wanted = Wanted(
+            message=message,
             channel=asked.get("channel"),
             status=asked.get("status"),
             receiver=asked.get("receiver"),
+            group=asked.get("group"),
+        )
+        page = deliveries(
+            caller.tenant,
+            caller.mode,
+            wanted,
+            names,
             cursor=asked.get("cursor"),
             limit=paging.limit_of(asked.get("limit")),
+            newest_first=False,
         )
         return Response(page.body(row_body))
 
@@ -231,7 +249,7 @@ def _result(result: Accepted | Exception) -> dict[str, Any]:
     return {"status": problem["status"], "problem": problem}
 
 
-def _time(asked: Mapping[str, str], name: str) -> datetime | None:
+def time_of(asked: Mapping[str, str], name: str) -> datetime | None:
     raw = asked.get(name)
     if not raw:
         return None

@@ -136,6 +136,14 @@ def notification(message: Outgoing, bundle: str) -> Notification:
     return Notification(topic, headers, payload)
 
 
+def preview(message: Outgoing) -> dict[str, Any]:
+    """The size of the payload, Apple's limit, and how it travels. Raises DeliveryError."""
+    made = notification(message, "")
+    push_type = made.headers["apns-push-type"]
+    travels = {"push_type": push_type, "priority": int(made.headers["apns-priority"])}
+    return {"payload_bytes": len(made.payload), "limit": _MAX_PAYLOADS.get(push_type, MAX_PAYLOAD), **travels}
+
+
 def _aps(message: Outgoing) -> dict[str, Any]:
     wanted = message.overrides
     alert = {key: wanted.get(key) or message.content.get(key) for key in ("title", "subtitle", "body")}

@@ -33,7 +33,7 @@ PROBE_LEASE = 60.0
 PROBE_PATIENCE = 2.0
 """Seconds after which the others look again whether the probe has closed it."""
 _FORGET = 3600
-_INFRASTRUCTURE = frozenset(
+INFRASTRUCTURE = frozenset(
     {"provider_unavailable", "endpoint_unavailable", "timeout", "bad_answer", "no_such_host", "tls_failed"}
     | {"connection_failed", "connection_lost"}
 )
@@ -128,7 +128,7 @@ def is_working(outcome: Outcome) -> bool | None:
     """Whether an outcome shows that the host works, or that it does not; None: it shows neither."""
     if outcome.status in (Status.SENT, Status.DELIVERED):
         return True
-    if outcome.status is Status.DEFERRED and outcome.reason in _INFRASTRUCTURE:
+    if outcome.status is Status.DEFERRED and outcome.reason in INFRASTRUCTURE:
         return False
     # An answer without a provider's word in it is our own: the request never left.
     return True if outcome.detail and outcome.status in (Status.FAILED, Status.DEFERRED) else None

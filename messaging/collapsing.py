@@ -130,6 +130,14 @@ def enter(client: Any, record: Mapping[str, Any]) -> None:
     client.eval(_ENTER, 1 + len(marks) + len(sets), _key(tenant, *first), *marks, *sets, *arguments, *groups)
 
 
+def newest(record: Mapping[str, Any]) -> str | None:
+    """The newest message after this one with the same collapse key, by its id."""
+    prefix = str(record["collapse"]).rpartition("/")[0]
+    places = {"$gt": record["collapse"], "$lt": f"{prefix}/~"}
+    found = Message._get_collection().find_one({"collapse": places}, {"_id": 1}, sort=[("collapse", -1)])
+    return None if found is None else str(found["_id"])
+
+
 async def replaced(tenant: str, questions: Sequence[Question]) -> list[frozenset[str]]:
     """For each question the receivers for whom a newer message has started; the others' are entered as the newest.
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from messaging import channel_views, sandbox_views, views
+from messaging import channel_views, explain_views, sandbox_views, views
 
 console_urls = [
     path("", views.index, name="console"),
@@ -10,6 +10,9 @@ console_urls = [
     path("messages/rows", views.message_rows, name="console-message-rows"),
     path("messages/<str:message>", views.message, name="console-message"),
     path("messages/<str:message>/live", views.message_live, name="console-message-live"),
+    path("messages/<str:message>/deliveries.csv", views.export, {"kind": "csv"}, name="console-message-csv"),
+    path("messages/<str:message>/deliveries.ndjson", views.export, {"kind": "ndjson"}, name="console-message-ndjson"),
+    path("messages/<str:message>/explain", explain_views.explanation, name="console-message-explain"),
     path("deliveries/<str:delivery>", views.delivery, name="console-delivery"),
     path("deliveries/<str:delivery>/retry", views.retry, name="console-delivery-retry"),
     path("send", views.send, name="console-send"),

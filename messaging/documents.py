@@ -68,6 +68,10 @@ class Message(Document):
             {"fields": ["tenant", "mode", "status", "-id"], "name": "by_status"},
             {"fields": ["tenant", "to.groups", "-id"], "name": "by_group"},
             {"fields": ["tenant", "to.receivers", "-id"], "name": "by_receiver"},
+            {"fields": ["tenant", "to.addresses.hash", "-id"], "name": "by_address"},
+            {"fields": ["tenant", "mode", "channels", "-id"], "name": "by_channel"},
+            {"fields": ["tenant", "mode", "idempotency_key", "-id"], "name": "by_key"},
+            {"fields": ["tenant", "expires_at"], "name": "retention"},
             {"fields": ["status", "look_at"], "name": "sweep"},
             {"fields": ["key_expires_at"], "sparse": True, "name": "keys"},
             {"fields": ["collapse"], "sparse": True, "name": "collapse"},
@@ -95,4 +99,25 @@ class UndecodableJob(Document):
     }
 
 
-DOCUMENTS = (Message, UndecodableJob)
+class Erasure(Document):
+    """A receiver that is being erased: see messaging.erasure. Its id is "<tenant>/<name>"."""
+
+    id = StringField(primary_key=True)
+    tenant = StringField(required=True)
+    receiver = StringField(required=True)
+    names = ListField(StringField())
+    """The receiver, and its addresses as addr:<hash>."""
+    mark = StringField(required=True)
+    at = DateTimeField(required=True)
+    """When it was asked for, the last time: what is younger is somebody new."""
+    look_at = DateTimeField(required=True)
+    looks = IntField(default=0)
+
+    meta = {
+        "collection": "erasures",
+        "auto_create_index": False,
+        "indexes": [{"fields": ["look_at"], "name": "sweep"}],
+    }
+
+
+DOCUMENTS = (Message, UndecodableJob, Erasure)

@@ -208,13 +208,23 @@ def message_parts(message: Outgoing) -> dict[str, Any]:
     texts = {name: value if isinstance(value, str) else _json(value) for name, value in named.items()}
     shown = {name: own.get(name, message.content.get(name)) for name in ("title", "body", "image")}
     shown = {name: text for name, text in shown.items() if text}
-    strings = [text for item in (*texts.items(), *shown.items()) for text in item]
-    if sum(len(text.encode(errors="replace")) for text in strings) > MAX_PAYLOAD - _RESERVED:
+    if _size(texts, shown) > MAX_PAYLOAD - _RESERVED:
         raise DeliveryError("payload_too_large", permanent=True, detail=f"FCM takes {MAX_PAYLOAD} bytes at most.")
     parts = {"data": texts, "notification": shown, "android": _android(message, bool(shown))}
     if "analytics_label" in own:
         parts["fcm_options"] = {"analytics_label": own["analytics_label"]}
     return {name: part for name, part in parts.items() if part}
+
+
+def preview(message: Outgoing) -> dict[str, Any]:
+    """The bytes that FCM counts, those of the delivery's id included, and its limit. Raises DeliveryError."""
+    parts = message_parts(message)
+    counted = _size(parts.get("data", {}), parts.get("notification", {})) + _RESERVED
+    return {"payload_bytes": counted, "limit": MAX_PAYLOAD, "priority": parts["android"]["priority"].lower()}
+
+
+def _size(*parts: Mapping[str, str]) -> int:
+    return sum(len(text.encode(errors="replace")) for part in parts for item in part.items() for text in item)
 
 
 def _android(message: Outgoing, shown: bool) -> dict[str, Any]:

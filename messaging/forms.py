@@ -70,7 +70,8 @@ class DeliveryFilter(forms.Form):
         super().__init__(asked, auto_id="filter_%s")
         self.fields["channel"] = forms.ChoiceField(required=False, choices=_choices("Any channel", names))
 
-    def values(self) -> dict[str, str]:
+    def values(self) -> dict[str, Any]:
+        """Fields of feedback.search.Wanted."""
         self.is_valid()
         return {name: value for name, value in self.cleaned_data.items() if value}
 

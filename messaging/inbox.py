@@ -207,6 +207,17 @@ async def open_restored(lost: Lost) -> bool:
     return bool(await run_script(lost.tenant, "inbox_open", keys, [_new_epoch(), keep_until(now()), lost.run_id]))
 
 
+def forget(tenant: str, receiver: str) -> None:
+    """Remove a receiver's inbox: a later one has another epoch. Raises redis errors."""
+    stream = stream_key(tenant, receiver)
+    redis.client(tenant).delete(stream, f"{stream}:meta", f"{stream}:ids")
+
+
+def forget_message(tenant: str, message: str) -> None:
+    """Remove what a message says from every inbox. Raises redis errors."""
+    redis.client(tenant).delete(_payload_key(tenant, message))
+
+
 def stream_key(tenant: str, receiver: str) -> str:
     return redis.key(tenant, "inbox", receiver)
 

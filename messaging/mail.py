@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
 from django.core.validators import EmailValidator
 
-from messaging.channels.base import Outgoing, Recipient
+from messaging.channels.base import DeliveryError, Outgoing, Recipient
 from messaging.esps import ESPS
 from messaging.mail_reference import reference_to, to_metadata
 from messaging.unsubscribing import unsubscribe_headers
@@ -51,8 +51,22 @@ def words(text: object) -> str:
     return _ADDRESS.sub("***", " ".join(said.split()))[:200]
 
 
-def has_words(message: Outgoing) -> bool:
-    return bool(_text(message) or message.overrides.get("html"))
+def check_words(message: Outgoing) -> None:
+    """Raises DeliveryError for a mail with nothing in it."""
+    if not (_text(message) or message.overrides.get("html")):
+        raise DeliveryError("no_text", permanent=True, detail="The message has neither text, html, body nor title.")
+
+
+def preview(message: Outgoing) -> dict[str, Any]:
+    """Subject and sizes, in bytes of UTF-8; attachments are counted, and not fetched. Raises DeliveryError."""
+    check_words(message)
+    own = message.overrides
+    return {
+        "subject": _subject(message),
+        "text_bytes": len(_text(message).encode(errors="replace")),
+        "html_bytes": len(str(own.get("html") or "").encode(errors="replace")),
+        "attachments": len(own.get("attachments") or ()),
+    }
 
 
 def compose(
@@ -60,9 +74,8 @@ def compose(
 ) -> EmailMultiAlternatives:
     """The mail for these recipients, of whom only a provider with batches takes more than one."""
     own = message.overrides
-    subject = own.get("subject") or message.content.get("title") or message.content.get("type") or ""
     to = [recipient.address for recipient in recipients]
-    mail = EmailMultiAlternatives(" ".join(str(subject).split()), _text(message), config["from_email"], to)
+    mail = EmailMultiAlternatives(_subject(message), _text(message), config["from_email"], to)
     if own.get("html"):
         mail.attach_alternative(own["html"], "text/html")
     if own.get("reply_to"):
@@ -109,6 +122,12 @@ def _headers(config: Mapping[str, Any], message: Outgoing, recipient: Recipient)
         return headers
     given = {name.lower() for name in headers}
     return headers if "list-unsubscribe" in given else headers | unsubscribe_headers(message, recipient)
+
+
+def _subject(message: Outgoing) -> str:
+    """In one line."""
+    content, own = message.content, message.overrides
+    return " ".join(str(own.get("subject") or content.get("title") or content.get("type") or "").split())
 
 
 def _text(message: Outgoing) -> str:

@@ -66,7 +66,7 @@ def of_record(record: Mapping[str, Any], suspect: bool = False) -> Payload:
         collapse_key=record.get("collapse_key"),
         created_at=record["created_at"].isoformat(),
         expires_at=record["expires_at"].isoformat(),
-        addresses={item["hash"]: item["address"] for item in record["to"].get("addresses", [])},
+        addresses={item["hash"]: item["address"] for item in record["to"].get("addresses", []) if item["address"]},
         starts_at=starts_of(record).isoformat(),
         exclude_connection=record.get("exclude_connection"),
         cancelled=record["status"] == "cancelled",
@@ -89,6 +89,11 @@ def store(payload: Payload) -> None:
 def stage(client: Any, payload: Payload) -> None:
     """Store it by a client of the tenant's shard, or queue that in a pipeline."""
     client.set(_key(payload.tenant, payload.id), _encode(payload), ex=_seconds(payload))
+
+
+def forget(tenant: str, message: str) -> None:
+    """Who needs it reads the record again. Raises redis errors."""
+    redis.client(tenant).delete(_key(tenant, message))
 
 
 async def load(tenant: str, ids: Sequence[str]) -> dict[str, Payload]:

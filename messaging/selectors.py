@@ -7,14 +7,14 @@ from typing import Any
 
 from feedback import selectors as feedback
 from feedback.selectors import Totals
-from messaging import channels, payloads
+from messaging import channels, payloads, search
 from messaging.channels.base import Outgoing
 from messaging.documents import Message
 from sprayer_project import paging
 from sprayer_project.errors import Invalid, NotFound
 from sprayer_project.paging import Page
 
-STATUSES = ("scheduled", "accepted", "routing", "routed", "settled", "cancelled", "expired")
+STATUSES = search.STATUSES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,33 +45,16 @@ def messages(
     tenant: str,
     mode: str | None,
     *,
-    status: str | None = None,
-    channel: str | None = None,
-    group: str | None = None,
-    receiver: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
     cursor: str | None = None,
     limit: int = paging.DEFAULT_LIMIT,
+    **wanted: Any,
 ) -> Page[MessageRow]:
-    """A tenant's messages, newest first; mode None: live and test. Raises Invalid."""
-    query: dict[str, Any] = {"tenant": tenant, "mode": {"$in": ["live", "test"]} if mode is None else mode}
-    if status:
-        if status not in STATUSES:
-            raise Invalid("invalid_status", f"status is one of {', '.join(STATUSES)}.", "?status")
-        query["status"] = status
-    if channel:
-        query["channels"] = channels.channel(channel).name
-    if group:
-        query["to.groups"] = group
-    if receiver:
-        query["to.receivers"] = receiver
-    created = {"$gte": since, "$lt": until}
-    if created := {operator: at for operator, at in created.items() if at is not None}:
-        query["created_at"] = created
-    if position := paging.decode(cursor):
-        query["_id"] = {"$lt": _text(position)}
-    found = list(Message._get_collection().find(query).sort("_id", -1).limit(limit + 1))
+    """A tenant's messages, newest first; mode None: live and test; wanted: fields of search.Wanted. Raises Invalid."""
+    position = paging.decode(cursor)
+    before = None if position is None else _text(position)
+    asked = search.query(tenant, mode, search.Wanted(**wanted), before)
+    stages = [{"$match": dict(asked.indexed)}, {"$match": dict(asked.rest)}, {"$sort": {"_id": -1}}]
+    found = list(Message._get_collection().aggregate([*stages, {"$limit": limit + 1}]))
     totals = feedback.totals_of(tenant, [record["_id"] for record in found])
     return paging.page([_row(record, totals[record["_id"]]) for record in found], limit, lambda row: row.id)
 
@@ -80,6 +63,11 @@ def message(tenant: str, mode: str | None, identifier: str) -> MessageRow:
     """Raises NotFound, also for another tenant's message and, with a mode, for the other mode's."""
     record = _record(tenant, mode, identifier)
     return _row(record, feedback.totals(tenant, identifier))
+
+
+def record(tenant: str, mode: str | None, identifier: str) -> dict[str, Any]:
+    """The raw document of a message, within this package. Raises NotFound as message does."""
+    return _record(tenant, mode, identifier)
 
 
 def require(tenant: str, mode: str | None, identifier: str) -> None:
@@ -149,7 +137,9 @@ def _row(record: Mapping[str, Any], totals: Totals) -> MessageRow:
 
 
 def _shown(plain: Mapping[str, str]) -> dict[str, str]:
-    masked = channels.channel(plain["channel"]).mask_address(plain["address"])
+    address = plain["address"]
+    # An erased one is its mark.
+    masked = channels.channel(plain["channel"]).mask_address(address) if address else plain["hash"]
     return {"channel": plain["channel"], "address": masked}
 
 

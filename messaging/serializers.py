@@ -10,6 +10,7 @@ from sprayer_project.serializers import StrictCharField, StrictIntegerField, Str
 from subscriptions.names import clean_name
 
 MAX_TTL = 28 * 86_400
+LATEST_START = timedelta(days=365)
 MAX_RECEIVERS, MAX_GROUPS = 1_000, 100
 
 
@@ -149,7 +150,7 @@ class MessageSerializer(StrictSerializer):
         return list(dict.fromkeys(names))
 
     def validate_send_at(self, at: datetime | None) -> datetime | None:
-        if at is not None and at > datetime.now(UTC) + timedelta(days=365):
+        if at is not None and at > datetime.now(UTC) + LATEST_START:
             raise serializers.ValidationError("Must be within a year.")
         return at
 

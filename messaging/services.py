@@ -55,15 +55,13 @@ class Accepted:
 @mongo.patience(mongo.TIMEOUT_MS / 1000)
 def accept(tenant: str, mode: str, body: Mapping[str, Any], idempotency_key: str | None = None) -> Accepted:
     """Take responsibility for a message. Raises Invalid, TooLarge, KeyReused, pymongo errors: nothing is stored."""
-    raw = _canonical(body)
-    if len(raw) > MAX_MESSAGE:
-        raise TooLarge("message_too_large", f"A message may have {MAX_MESSAGE} bytes; this one has {len(raw)}.")
+    raw = canonical(body)
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= 255:
         raise Invalid("invalid_idempotency_key", "An Idempotency-Key has 1 to 255 characters.")
     body_hash = hashlib.sha256(raw).hexdigest()
     if idempotency_key and (earlier := _earlier(tenant, mode, idempotency_key, body_hash)):
         return earlier
-    record = _record(tenant, mode, _validated(body))
+    record = draft(tenant, mode, body)
     if idempotency_key:
         record |= {
             "idempotency": _claim(tenant, mode, idempotency_key),
@@ -149,18 +147,21 @@ def _earlier(tenant: str, mode: str, key: str, body_hash: str) -> Accepted | Non
     return Accepted(record["_id"], status, record["channels"], record["created_at"], replayed=True)
 
 
-def _canonical(body: Mapping[str, Any]) -> bytes:
-    """The body as one text, whatever the order of its names. Raises Invalid for what no store can hold."""
+def canonical(body: Mapping[str, Any]) -> bytes:
+    """The body as one text, whatever the order of its names. Raises Invalid for what no store can hold, TooLarge."""
     try:
         text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         bson.encode(body)
         if text.count("[") + text.count("{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
             raise Invalid("unstorable", f"Values may be nested {MAX_DEPTH} deep.", "")
-        return text.encode()
+        raw = text.encode()
     except UnicodeEncodeError as error:
         raise Invalid("malformed_json", "Text must be valid Unicode, without lone surrogates.", "") from error
     except (OverflowError, bson.errors.BSONError, RecursionError) as error:
         raise Invalid("unstorable", f"The body holds a value that cannot be stored: {error}.", "") from error
+    if len(raw) > MAX_MESSAGE:
+        raise TooLarge("message_too_large", f"A message may have {MAX_MESSAGE} bytes; this one has {len(raw)}.")
+    return raw
 
 
 def _depth(value: Any) -> int:
@@ -173,8 +174,9 @@ def _claim(tenant: str, mode: str, key: str) -> str:
     return f"{tenant}/{mode}/{key}"
 
 
-def _validated(body: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(_shape().run_validation(body))
+def draft(tenant: str, mode: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The raw document that a body makes, stored nowhere; everything that can be refused is refused here."""
+    return _record(tenant, mode, dict(_shape().run_validation(body)))
 
 
 @cache
@@ -184,7 +186,6 @@ def _shape() -> MessageSerializer:
 
 
 def _record(tenant: str, mode: str, values: dict[str, Any]) -> dict[str, Any]:
-    """The raw document of a new message; everything that can be refused is refused here."""
     to = values["to"]
     _refuse_unknown(tenant, to)
     plain = [item | {"hash": address_hash(tenant, item["channel"], item["address"])} for item in to["addresses"]]

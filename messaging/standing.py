@@ -44,7 +44,7 @@ class Standing:
         if self._refusal is None and not self._worked:
             return
         tenant, channel = self._context.payload.tenant, self._context.channel.name
-        words = None if self._refusal is None else _words(self._refusal.detail)
+        words = None if self._refusal is None else words_of(self._refusal.detail)
         try:
             news = await worker.in_thread(tenants.note_credentials, tenant, channel, stored.version, words)
         except STORE_ERRORS as error:
@@ -57,7 +57,7 @@ class Standing:
             log.warning("credentials accepted again", tenant=tenant, channel=channel)
 
 
-def _words(detail: Mapping[str, Any]) -> str:
+def words_of(detail: Mapping[str, Any]) -> str:
     """The provider's answer in one line: its code, if it has one, and what it said. Adapters keep addresses out."""
     said = str(detail.get("message") or detail.get("reason") or "")
     code = str(detail.get("code") or detail.get("http_status") or "")

@@ -12,7 +12,7 @@ from feedback import selectors as rows
 from feedback import services as feedback
 from feedback.events import Status
 from feedback.selectors import Totals
-from messaging import channels, selectors, services, unit_of_work
+from messaging import channels, erasure, retention, selectors, services, unit_of_work
 from messaging.documents import Message, UndecodableJob
 from sprayer_project import amqp
 from subscriptions import services as subscriptions
@@ -137,6 +137,10 @@ ACTIONS: tuple[Callable[[], int], ...] = (
     put_back,
     forget_keys,
 )
+
+
+EVERY_MINUTE: tuple[Callable[[], int], ...] = (retention.prune, erasure.go_on)
+"""What nobody waits for."""
 
 
 def keep_undecodable(raw: bytes, queue: str) -> None:

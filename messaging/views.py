@@ -1,7 +1,7 @@
 """Console pages: messages, one message, one delivery, sending."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import messages as notices
@@ -10,13 +10,16 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from rest_framework.exceptions import ValidationError
 
+from feedback import export as exports
 from feedback import selectors as feedback
 from feedback.events import Status
+from feedback.search import Wanted, deliveries
 from feedback.services import RETRIABLE
 from messaging import selectors, services
 from messaging.forms import DeliveryFilter, MessageFilter, SendForm
 from messaging.selectors import MessageRow
 from sprayer_project.errors import Conflict, Invalid, TooLarge, as_problem
+from sprayer_project.streaming import attachment
 from tenants import console
 from tenants.models import Membership
 
@@ -62,6 +65,16 @@ def delivery(request: HttpRequest, member: Membership, delivery: str) -> HttpRes
     retriable = found.row.status in RETRIABLE
     context = {"section": "messages", "row": found.row, "timeline": found.timeline, "retriable": retriable}
     return console.show(request, member, "messaging/delivery.html", context)
+
+
+@console.page()
+def export(request: HttpRequest, member: Membership, message: str, kind: str) -> HttpResponse:
+    """A message's deliveries as a file. StreamingHttpResponse is an HttpResponse to everybody but the type checker."""
+    tenant, row = member.tenant.slug, selectors.message(member.tenant.slug, None, message)
+    found = exports.pages(tenant, row.mode, Wanted(message=row.id), row.channels)
+    written = exports.FORMATS[kind]
+    answer = attachment(request, written.write(found), written.content_type, f"{row.id}.{kind}")
+    return cast(HttpResponse, answer)
 
 
 @console.page("send", methods=("POST",))
@@ -111,7 +124,8 @@ def _message_context(request: HttpRequest, member: Membership, identifier: str) 
     row = selectors.message(tenant, None, identifier)
     form = DeliveryFilter(request.GET, row.channels)
     cursor = request.GET.get("cursor")
-    found = feedback.deliveries(tenant, row.mode, row.id, cursor=cursor, limit=PAGE, **form.values())
+    wanted = Wanted(message=row.id, **form.values())
+    found = deliveries(tenant, row.mode, wanted, row.channels, cursor=cursor, limit=PAGE, newest_first=False)
     return {
         "section": "messages",
         "row": row,

@@ -13,6 +13,12 @@ def new_id(prefix: str, at: datetime | None = None) -> str:
     return f"{prefix}_{_base32(milliseconds, 10)}{_base32(int.from_bytes(os.urandom(10)), 16)}"
 
 
+def first_id(prefix: str, at: datetime) -> str:
+    """An id not greater than any that was made at this time or later, and greater than every earlier one."""
+    milliseconds = min(max(int(at.timestamp() * 1000), 0), 2**48 - 1)
+    return f"{prefix}_{_base32(milliseconds, 10)}{_base32(0, 16)}"
+
+
 def time_of(identifier: str) -> datetime:
     """When an id of new_id was made. Raises ValueError for anything else."""
     return datetime.fromtimestamp(_number(identifier, 10) / 1000, UTC)

@@ -93,6 +93,7 @@ CLAIM_LEASE = env.number("SPRAYER_CLAIM_LEASE", 60, 1)
 PREFETCH = env.integer("SPRAYER_PREFETCH", 100, 1)
 FEEDER_BATCH = env.integer("SPRAYER_FEEDER_BATCH", 1000, 1)
 FEEDER_LINGER = env.number("SPRAYER_FEEDER_LINGER", 0.2, 0)
+RETENTION_DAYS = env.integer("SPRAYER_RETENTION_DAYS", 90)
 RATE_LIMIT = env.text("SPRAYER_RATE_LIMIT", "6000/minute")
 INBOX_LENGTH = env.integer("SPRAYER_INBOX_LENGTH", 1000, 1)
 INBOX_AGE = env.number("SPRAYER_INBOX_AGE", 604_800, 1)
@@ -195,6 +196,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "sprayer_project.schema.Schema",
     "EXCEPTION_HANDLER": "sprayer_project.errors.problem_handler",
     "UNAUTHENTICATED_USER": None,
+    # ?format= is a parameter of ours.
+    "URL_FORMAT_OVERRIDE": None,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Sprayer",
@@ -210,6 +213,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "MessageStatus": "messaging.selectors.STATUSES",
         "DeliveryStatus": "feedback.serializers.STATUSES",
+        "Verdict": "messaging.explain_api.VERDICTS",
+        "AddressStatus": "messaging.explain_api.ADDRESS_STATUSES",
     },
     "TAGS": [
         {"name": "Messages", "description": "Send, follow, cancel; what became of each delivery."},

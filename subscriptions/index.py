@@ -125,6 +125,16 @@ def channels_of_groups(tenant: str, names: Sequence[str], channels: Sequence[str
     return [None if subscribed is None else frozenset(subscribed) for subscribed in found]
 
 
+def subscribers_of_groups(
+    tenant: str, names: Sequence[str], channels: Sequence[str], most: int
+) -> dict[tuple[str, str], tuple[int, list[str]]]:
+    """(group, channel) -> the number of its subscribers, and the first `most` by name."""
+    arguments = [str(len(channels)), *channels, str(most), *(encoded(tenant, name) for name in names)]
+    found = _read(tenant, scripts.SUBSCRIBERS_OF_GROUPS, arguments)
+    pairs = [(name, channel) for name in names for channel in channels]
+    return dict(zip(pairs, zip(map(int, found[::2]), found[1::2], strict=True), strict=True))
+
+
 async def expand(tenant: str, group: str, channel: str, after: str | None, count: int) -> list[str]:
     """The next subscribers by name, byte by byte."""
     smallest = "-" if after is None else f"({after}"

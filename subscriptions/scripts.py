@@ -193,6 +193,22 @@ return found
 """
 )
 
+# ARGV: base, n, n channels, most, encoded names. For each group and channel: how many, and the first.
+SUBSCRIBERS_OF_GROUPS = (
+    _VALID
+    + """
+local found, count = {}, tonumber(ARGV[2])
+for i = 4 + count, #ARGV do
+  for j = 3, 2 + count do
+    local key = group_key(ARGV[i], ARGV[j])
+    found[#found + 1] = key and redis.call('ZCARD', key) or 0
+    found[#found + 1] = key and redis.call('ZRANGEBYLEX', key, '-', '+', 'LIMIT', 0, ARGV[3 + count]) or {}
+  end
+end
+return found
+"""
+)
+
 # KEYS: marker, building. ARGV: the generation just filled, the marker that makes it the valid one.
 FLIP = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end

@@ -38,6 +38,7 @@ __all__ = [
     "delete_group",
     "delete_receiver",
     "ensure_index",
+    "erase_receiver",
     "finish_pending",
     "patch_receiver",
     "put_group",
@@ -139,6 +140,14 @@ def delete_receiver(tenant: str, name: str) -> None:
     if found:
         documents.subscriptions().delete_many({"receiver_id": found["_id"]})
         _sync(tenant, found["_id"])
+
+
+def erase_receiver(tenant: str, name: str) -> None:
+    """delete_receiver, and the record says nothing of it meanwhile, even if the index cannot be reached for long."""
+    blank: _Values = {"addresses": [], "attributes": {}, "locale": None, "timezone": None}
+    delete_receiver(tenant, name)
+    left = {"tenant": tenant, "index_pending": True, "name": name, "deleted": True}
+    documents.receivers().update_many(left, {"$set": blank})
 
 
 def retire_address(tenant: str, channel: str, address_hash: str, reason: str, at: datetime) -> None:

@@ -14,7 +14,7 @@ from subscriptions import api
 class NameConverter(StringConverter):
     """A tenant's own name, slashes and control characters included: the views say what is wrong with those."""
 
-    regex = r"[\s\S]+(?<!/subscriptions)(?<!/tokens)(?<!/presence)"
+    regex = r"[\s\S]+(?<!/subscriptions)(?<!/tokens)(?<!/presence)(?<!/erase)"
 
 
 register_converter(NameConverter, "tenant_name")

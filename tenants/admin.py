@@ -29,7 +29,7 @@ else:
 class TenantForm(_TenantForm):
     class Meta:
         model = Tenant
-        fields = ("slug", "name", "is_active", "rate_limit")
+        fields = ("slug", "name", "is_active", "rate_limit", "retention_days")
 
     def clean_rate_limit(self) -> str:
         rate: str = self.cleaned_data["rate_limit"]
@@ -63,7 +63,7 @@ class TenantAdmin(_TenantAdmin):
     """A tenant is made inactive, never deleted: its slug must not come back as someone else's."""
 
     form = TenantForm
-    list_display = ("slug", "name", "is_active", "rate_limit", "created_at")
+    list_display = ("slug", "name", "is_active", "rate_limit", "retention_days", "created_at")
     list_filter = ("is_active",)
     search_fields = ("slug", "name")
     inlines = (MembershipInline,)

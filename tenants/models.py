@@ -71,6 +71,11 @@ class Tenant(models.Model):
     rate_limit = models.CharField(
         max_length=40, blank=True, help_text="Requests for each of live and test, as 6000/minute; empty: the default."
     )
+    retention_days = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        help_text="Days that messages and deliveries are kept after their end; 0: for ever, empty: the default.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     def save(self, *args: Any, **kwargs: Any) -> None:

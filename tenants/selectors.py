@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import QuerySet
 
@@ -75,6 +76,13 @@ async def atenant_exists(slug: str) -> bool:
 
 def tenant_info(slug: str) -> TenantInfo | None:
     return _tenants.get(slug, lambda: _load_tenant(slug))
+
+
+def retentions() -> dict[str, int]:
+    """slug -> days that a tenant's messages are kept after their end, of all tenants; 0: for ever."""
+    with sql():
+        rows = list(Tenant.objects.order_by("slug").values_list("slug", "retention_days"))
+    return {slug: settings.RETENTION_DAYS if days is None else days for slug, days in rows}
 
 
 def tenant_named(tenant: Tenant | str) -> Tenant:

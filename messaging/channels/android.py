@@ -21,6 +21,7 @@ from google.auth.crypt import RSASigner
 from rest_framework import serializers
 
 from feedback.events import Status
+from messaging import fcm as http_v1
 from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient, RetrySchedule, as_they_end
 from messaging.fcm import DRY_RUN, FID, PROVIDER, Fcm, Place, check_accepted, message_body, message_parts, outcome_of
 from messaging.google_tokens import Accounts
@@ -139,6 +140,9 @@ class Android(Channel):
         noise = hashlib.shake_256(name.encode()).digest(117)
         text = base64.urlsafe_b64encode(noise).decode()
         return f"{text[:22]}:APA91b{text[22:]}"
+
+    def preview(self, message: Outgoing) -> Mapping[str, Any]:
+        return http_v1.preview(message)
 
     async def check(self, config: Mapping[str, Any]) -> None:
         """An access token, then a message to a topic that FCM only validates."""

@@ -228,6 +228,14 @@ class Channel(ABC):
         """An address at the sandbox gateway that always succeeds; name keeps several apart."""
         return None
 
+    @abstractmethod
+    def preview(self, message: Outgoing) -> Mapping[str, Any]:
+        """What a message would be on this channel, computed here alone: JSON-able sizes, and what costs.
+
+        payload_bytes is there where the channel has one payload for all, and limit, in bytes, where the provider has
+        one. Raises DeliveryError for what send would refuse before anything leaves.
+        """
+
     def host_of(self, recipient: Recipient) -> str | None:
         """Whose failures are counted together: the host of the address, empty where one provider takes all.
 

@@ -66,6 +66,9 @@ class Email(Channel):
     def sandbox_address(self, name: str) -> str:
         return f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'anyone'}@example.com"
 
+    def preview(self, message: Outgoing) -> Mapping[str, Any]:
+        return mail.preview(message)
+
     async def check(self, config: Mapping[str, Any]) -> None:
         """Connect, STARTTLS or TLS, log in and leave; the providers behind anymail have no such call."""
         await _in_thread(mail_connections.try_out, config)
@@ -74,8 +77,7 @@ class Email(Channel):
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
         """As few calls as the provider allows, over up to eight connections."""
-        if not mail.has_words(message):
-            raise DeliveryError("no_text", permanent=True, detail="The message has neither text, html, body nor title.")
+        mail.check_words(message)
         end = time.monotonic() + max(settings.CLAIM_LEASE - 2 * mail_connections.TIMEOUT, mail_connections.TIMEOUT / 5)
         files = await attachments_of(message)
         alike = not mail.headers_differ(config, message, recipients)

@@ -83,6 +83,10 @@ class Http(Channel):
     def sandbox_address(self, name: str) -> str:
         return f"{settings.SANDBOX_URL}/http/{quote(name, safe='')}"
 
+    def preview(self, message: Outgoing) -> Mapping[str, Any]:
+        """Without the names of delivery, receiver and group, which each request has of its own."""
+        return {"payload_bytes": len(_head(message).encode()) + len("}}")}
+
     def host_of(self, recipient: Recipient) -> str:
         return _beginning(recipient.address)[1]
 

@@ -15,7 +15,7 @@ from django.conf import settings
 
 from feedback.events import Status
 from messaging.apns import NOBODY, Answer, Apns, Credentials, NoAnswer, key_of
-from messaging.apns_payload import Content, Notification, notification
+from messaging.apns_payload import Content, Notification, notification, preview
 from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient, as_they_end
 from messaging.sandbox.apns import key_id_of, private_key_of, team_of
 from messaging.sandbox.finding import Found, find
@@ -95,6 +95,9 @@ class Ios(Channel):
 
     def sandbox_address(self, name: str) -> str:
         return "5a" + hashlib.sha256(name.encode()).hexdigest()[:62]
+
+    def preview(self, message: Outgoing) -> Mapping[str, Any]:
+        return preview(message)
 
     async def check(self, config: Mapping[str, Any]) -> None:
         """A push to a device that cannot be: APNs judges the provider token and the topic before it looks for it."""

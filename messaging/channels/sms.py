@@ -20,6 +20,7 @@ from twilio.rest import Client
 from feedback.events import DeliveryEvent, Status
 from messaging.callback_urls import callback_url, reference_of
 from messaging.channels.base import Callback, Channel, DeliveryError, Outcome, Outgoing, Recipient, as_they_end
+from messaging.gsm import encoded
 from messaging.sandbox.twilio import sandbox_credentials
 from messaging.twilio_api import ERRORS, OVERRIDES, PROVIDER, STATUSES, TryLater, TwilioHttp, verified_form
 from messaging.twilio_lookup import LookUp
@@ -107,6 +108,11 @@ class Sms(Channel):
         if account.status != "active":
             raise DeliveryError("account_not_active", permanent=True, detail=f"The account is {account.status}.")
 
+    def preview(self, message: Outgoing) -> Mapping[str, Any]:
+        text = _text(message)
+        counted = encoded(text)
+        return {"characters": len(text), "encoding": counted.encoding, "segments": counted.segments}
+
     def _client(self, config: Mapping[str, Any], mode: str) -> Client:
         self._http = self._http or TwilioHttp()
         client = Client(config["account_sid"], config["auth_token"], http_client=self._http)
@@ -117,8 +123,6 @@ class Sms(Channel):
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
         text = _text(message)
-        if not text:
-            raise DeliveryError("empty_text", permanent=True, detail="The message has neither title nor body.")
         client = self._client(config, message.mode)
         gate = asyncio.Semaphore(CONCURRENCY)
 
@@ -182,5 +186,9 @@ class Sms(Channel):
 
 
 def _text(message: Outgoing) -> str:
+    """Raises DeliveryError where there is none."""
     parts = [message.content.get("title"), message.content.get("body")]
-    return str(message.overrides.get("body") or "\n".join(str(part) for part in parts if part))
+    text = str(message.overrides.get("body") or "\n".join(str(part) for part in parts if part))
+    if not text:
+        raise DeliveryError("empty_text", permanent=True, detail="The message has neither title nor body.")
+    return text

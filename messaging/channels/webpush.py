@@ -104,6 +104,9 @@ class WebPush(Channel):
     def mask_address(self, address: str) -> str:
         return f"{Subscription.read(address).origin}/***"
 
+    def preview(self, message: Outgoing) -> Mapping[str, Any]:
+        return {"payload_bytes": len(_text(message)), "limit": push_subscriptions.MAX_TEXT}
+
     def host_of(self, recipient: Recipient) -> str:
         return Subscription.read(recipient.address).origin.partition("://")[2]
 
@@ -125,8 +128,8 @@ class WebPush(Channel):
         await outbound.aclose()
 
 
-def _push(config: Mapping[str, Any], message: Outgoing) -> Push:
-    """Raises DeliveryError for what no push service takes."""
+def _text(message: Outgoing) -> bytes:
+    """What is encrypted. Raises DeliveryError for what no push service takes."""
     own, content = message.overrides, message.content
     shown = {"id": message.id, "sent_at": message.created_at.isoformat(), "tag": message.collapse_key}
     shown |= {name: content.get(name) for name in ("type", "title", "body", "data")}
@@ -136,6 +139,11 @@ def _push(config: Mapping[str, Any], message: Outgoing) -> Push:
     if len(text) > push_subscriptions.MAX_TEXT:
         words = f"The notification has {len(text):,} bytes: a push service takes {push_subscriptions.MAX_TEXT:,}."
         raise DeliveryError("payload_too_large", permanent=True, detail=words)
+    return text
+
+
+def _push(config: Mapping[str, Any], message: Outgoing) -> Push:
+    own, text = message.overrides, _text(message)
     headers = {"Content-Type": "application/octet-stream", "Content-Encoding": "aes128gcm"}
     headers["Urgency"] = own.get("urgency") or message.priority
     if topic := own.get("topic") or (message.collapse_key and _topic(message.collapse_key)):

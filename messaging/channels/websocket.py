@@ -27,6 +27,10 @@ class WebSocket(Channel):
     def mask_address(self, address: str) -> str:
         return ""
 
+    def preview(self, message: Outgoing) -> Mapping[str, Any]:
+        """Without each receiver's own offset and group."""
+        return {"payload_bytes": len(frames.message_body(message).encode())}
+
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:

@@ -10,6 +10,8 @@ from django.core.management.base import BaseCommand
 from messaging import sweeper
 from sprayer_project import amqp, worker
 
+_MINUTE = 60.0
+
 
 class Command(BaseCommand):
     help = "Finish what crashes, absent stores and the clock left to do, until SIGTERM. Safe to run twice."
@@ -22,6 +24,7 @@ async def sweep(stop: asyncio.Event) -> None:
     await asyncio.gather(
         worker.consume([amqp.DEAD_QUEUE], _keep, prefetch=100, batch=100, stop=stop),
         *(worker.every(settings.SWEEP_INTERVAL, _action(action), stop) for action in sweeper.ACTIONS),
+        *(worker.every(_MINUTE, _action(action), stop) for action in sweeper.EVERY_MINUTE),
     )
 
 

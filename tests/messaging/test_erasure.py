@@ -1,0 +1,233 @@
+"""Whoever is erased is nowhere, whatever arrives later; what was counted stays counted."""
+
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pika
+import pytest
+from django.conf import settings
+from django.test import Client
+from pymongo.database import Database
+
+from feedback import selectors as feedback
+from feedback.events import DeliveryEvent, Status, delivery_id
+from feedback.feeder import decode
+from feedback.search import Wanted, deliveries
+from feedback.services import write
+from messaging import channels, erasure, payloads, sweeper
+from messaging.documents import Erasure, Message
+from messaging.services import accept
+from sprayer_project import amqp, mongo, redis
+from subscriptions import selectors as subscribers
+from subscriptions import services as subscriptions
+from subscriptions.addresses import address_hash
+from subscriptions.inputs import AddressInput
+from tenants.selectors import audit_entries
+from tenants.services import create_api_key, set_channel_config
+from tests.conftest import TenantUnderTest
+from tests.messaging.inboxes import message as to_inbox
+from tests.messaging.inboxes import send
+from tests.resilience.load import run
+
+pytestmark = [pytest.mark.services, pytest.mark.django_db]
+
+NAME, NUMBER = "zoe-the-erased", "+12025550177"
+
+
+@pytest.fixture
+def zoe(acme: TenantUnderTest) -> TenantUnderTest:
+    for channel in ("sms", "websocket"):
+        set_channel_config("acme", channel, {})
+    subscriptions.put_receiver("acme", NAME, [AddressInput("sms", NUMBER)], {"city": "Sevilla-of-zoe"})
+    subscriptions.put_receiver("acme", "bob", [AddressInput("sms", "+12025550178")])
+    subscriptions.put_group("acme", "news")
+    subscriptions.subscribe("acme", "news", NAME)
+    return acme
+
+
+def erase(tenant: TenantUnderTest, name: str = NAME, key: str = "") -> Any:
+    path = f"/api/v1/receivers/{name}/erase"
+    return Client().post(path, headers=tenant.headers(key or tenant.key))
+
+
+def message(**body: Any) -> str:
+    wanted = {"to": {"receivers": [NAME]}, "channels": ["sms"], "content": {"title": "Dear zoe-the-erased"}} | body
+    return accept("acme", "live", wanted).id
+
+
+def event(identifier: str, receiver: str = NAME, status: Status = Status.SENT, **fields: Any) -> DeliveryEvent:
+    hashed = address_hash("acme", "sms", NUMBER)
+    values: dict[str, Any] = {"address_hash": hashed, "address_masked": "+1*****177", "at": datetime.now(UTC)}
+    return DeliveryEvent(
+        tenant="acme",
+        mode="live",
+        message=identifier,
+        delivery=delivery_id(identifier, receiver, "sms", hashed),
+        receiver=receiver,
+        channel="sms",
+        status=status,
+        **(values | fields),
+    )
+
+
+def said(*words: str) -> list[str]:
+    """Where MongoDB or Redis still say one of the words; the note of the erasure, which goes by itself, left out."""
+    database: Database[dict[str, Any]] = mongo.database()
+    found = [
+        name
+        for name in database.list_collection_names()
+        if name != "erasures" and any(word in str(list(database[name].find())) for word in words)
+    ]
+    client = redis.client("acme")
+    # What lapses within the hour is the index's memory of a deletion.
+    lasting = [str(key) for key in client.scan_iter() if not 0 < int(str(client.ttl(key))) <= 3600]
+    return found + [key for key in lasting if any(word in f"{key} {_value(client, key)}" for word in words)]
+
+
+def _value(client: Any, key: str) -> str:
+    readers = {"string": client.get, "hash": client.hgetall, "set": client.smembers, "stream": client.xrange}
+    kind = client.type(key)
+    return str(client.zrange(key, 0, -1) if kind == "zset" else readers[kind](key))
+
+
+def _queued() -> list[DeliveryEvent]:
+    """The events that wait for the feeder."""
+    with closing(pika.BlockingConnection(pika.URLParameters(settings.AMQP_URL.split(",")[0]))) as connection:
+        _, _, body = connection.channel().basic_get(amqp.RECORD_QUEUE, auto_ack=True)
+    return [] if body is None else decode(body)[0]
+
+
+def test_name_and_addresses_are_nowhere_and_totals_stay(zoe: TenantUnderTest) -> None:
+    alone = message(metadata={"customer": NAME})
+    shared = message(
+        to={"receivers": ["bob", NAME]}, metadata={"customer": NAME, "order": "17"}, content={"title": "Hi"}
+    )
+    plain = message(to={"addresses": [{"channel": "sms", "address": NUMBER}]})
+    anonymous = f"addr:{address_hash('acme', 'sms', NUMBER)}"
+    write(
+        [
+            event(alone, status=Status.DELIVERED),
+            event(shared),
+            event(shared, "bob", address_masked=""),
+            event(plain, anonymous),
+        ]
+    )
+    before = [feedback.totals("acme", one).channels for one in (alone, shared, plain)]
+    answer = erase(zoe)
+    assert answer.status_code == 200 and answer.json()["status"] == "erased"
+    mark = answer.json()["receiver"]
+    assert [feedback.totals("acme", one).channels for one in (alone, shared, plain)] == before
+    rows = deliveries("acme", "live", Wanted(), list(channels.registry())).data
+    assert sorted(row.receiver for row in rows) == sorted(["bob", mark, mark, mark])
+    assert {row.address_masked for row in rows if row.receiver == mark} == {""}
+    records = {record["_id"]: record for record in Message._get_collection().find()}
+    assert records[alone]["content"] == {} == records[alone]["metadata"]
+    assert records[shared]["content"] == {"title": "Hi"}
+    assert records[shared]["metadata"] == {"customer": mark, "order": "17"}
+    assert records[shared]["to"]["receivers"] == ["bob", mark]
+    assert subscribers.unknown_receivers("acme", [NAME]) == [NAME]
+    assert said(NAME, NUMBER, "Sevilla-of-zoe", "*****177") == []
+
+
+def test_the_mark_finds_what_was_erased_and_the_name_nothing(zoe: TenantUnderTest) -> None:
+    identifier = message()
+    write([event(identifier)])
+    mark = erase(zoe).json()["receiver"]
+
+    def found(receiver: str) -> list[str]:
+        path = "/api/v1/deliveries"
+        rows = Client().get(path, {"receiver": receiver}, headers=zoe.headers()).json()["data"]
+        return [row["message"] for row in rows]
+
+    assert found(mark) == [identifier] and found(NAME) == []
+    shown = Client().get(f"/api/v1/messages/{identifier}", headers=zoe.headers()).json()
+    assert shown["to"]["receivers"] == [mark]
+    told = Client().get(f"/api/v1/messages/{identifier}/explain", {"receiver": mark}, headers=zoe.headers())
+    assert told.status_code == 200
+
+
+def test_a_late_event_brings_nothing_back(zoe: TenantUnderTest) -> None:
+    identifier = message()
+    write([event(identifier)])
+    mark = erase(zoe).json()["receiver"]
+    write([event(identifier, status=Status.DELIVERED)])
+    (row,) = deliveries("acme", "live", Wanted(), ["sms"]).data
+    assert (row.receiver, row.address_masked, row.address_hash, row.status) == (mark, "", "", Status.DELIVERED)
+
+
+def test_a_row_that_a_job_under_way_writes_is_found_by_a_later_look(zoe: TenantUnderTest) -> None:
+    identifier = message()
+    mark = erase(zoe).json()["receiver"]
+    write([event(identifier, status=Status.SUPPRESSED, reason="no_receiver")])
+    for seconds in (60, 3600, 86_400, 86_400):
+        due = datetime.now(UTC) - timedelta(seconds=1)
+        (note,) = Erasure._get_collection().find()
+        assert note["look_at"] - note["at"] <= timedelta(seconds=seconds)
+        Erasure._get_collection().update_one({}, {"$set": {"look_at": due}})
+        assert erasure.go_on() == 1
+        if seconds == 60:
+            assert [row.receiver for row in deliveries("acme", "live", Wanted(), ["sms"]).data] == [mark]
+            assert said(NAME, "*****177") == []
+        if not Erasure._get_collection().count_documents({}):
+            break
+    assert Erasure._get_collection().count_documents({}) == 0
+    assert erasure.go_on in sweeper.EVERY_MINUTE
+
+
+def test_what_was_still_to_be_tried_is_cancelled(zoe: TenantUnderTest) -> None:
+    identifier = message()
+    later = datetime.now(UTC) + timedelta(hours=1)
+    deferred = event(identifier, status=Status.DEFERRED, attempt=1, due_at=later)
+    write([deferred])
+    erase(zoe)
+    written = [event for event in _queued() if event.delivery == deferred.delivery]
+    write(written)
+    row = feedback.states("acme", [deferred.delivery])[deferred.delivery]
+    assert (row.status, row.reason) == (Status.CANCELLED, "erased")
+    assert NAME not in str(written)
+
+
+def test_it_may_be_repeated_and_a_new_receiver_of_that_name_keeps_its_data(zoe: TenantUnderTest) -> None:
+    write([event(message())])
+    marks = {erase(zoe).json()["receiver"] for _ in range(2)}
+    assert len(marks) == 1
+    subscriptions.put_receiver("acme", NAME, [AddressInput("sms", NUMBER)])
+    Erasure._get_collection().update_one({}, {"$set": {"at": datetime.now(UTC) - timedelta(milliseconds=5)}})
+    fresh = message()
+    write([event(fresh)])
+    Erasure._get_collection().update_one({}, {"$set": {"look_at": datetime.now(UTC) - timedelta(seconds=1)}})
+    assert erasure.go_on() == 1
+    (row,) = deliveries("acme", "live", Wanted(receiver=NAME), ["sms"]).data
+    assert row.message == fresh
+    assert subscribers.receiver("acme", NAME).addresses[0].address == NUMBER
+
+
+def test_only_an_admin_key_erases_and_only_its_own_tenants(zoe: TenantUnderTest, globex: TenantUnderTest) -> None:
+    _, weak = create_api_key("acme", "live", ["subscriptions:write", "messages:send"])
+    assert erase(zoe, key=weak).status_code == 403
+    assert erase(globex).status_code == 200
+    assert subscribers.receiver("acme", NAME).name == NAME
+    erase(zoe)
+    entry = audit_entries("acme").filter(action="receiver.erased").get()
+    assert entry.target.startswith("erased:") and NAME not in str(vars(entry))
+
+
+def test_an_inbox_is_emptied(zoe: TenantUnderTest) -> None:
+    client = redis.client("acme")
+    run(_into_inbox())
+    assert [key for key in client.scan_iter() if "inbox" in str(key)]
+    erase(zoe)
+    assert [key for key in client.scan_iter() if "inbox" in str(key)] == []
+
+
+async def _into_inbox() -> None:
+    await send(to_inbox(title="Dear zoe"), NAME)
+    await redis.aclose()
+
+
+def test_a_payload_of_an_erased_address_sends_to_nobody(zoe: TenantUnderTest) -> None:
+    identifier = message(to={"addresses": [{"channel": "sms", "address": NUMBER}]})
+    erase(zoe, f"addr:{address_hash('acme', 'sms', NUMBER)}")
+    record = Message._get_collection().find_one({"_id": identifier})
+    assert record and payloads.of_record(record).addresses == {}
