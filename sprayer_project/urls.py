@@ -18,7 +18,7 @@ API = "api/v1/"
 def queues() -> list[str]:
     """Every queue whose length /metrics shows."""
     jobs = [amqp.job_queue(channel, lane) for channel in channels.registry() for lane in amqp.LANES]
-    return [*jobs, amqp.RECORD_QUEUE, amqp.DEAD_QUEUE]
+    return [*jobs, amqp.RECORD_QUEUE, amqp.WEBHOOK_QUEUE, amqp.DEAD_QUEUE]
 
 
 urlpatterns: list[URLPattern | URLResolver] = [
