@@ -44,7 +44,7 @@ class _View(ApiView):
         return webhooks.one(self.caller.tenant, self.caller.mode, webhook)
 
     def body(self, row: Webhook) -> dict[str, Any]:
-        return webhook_body(row, webhook_lanes.states(self.caller.tenant, [row.id]).get(row.id))
+        return webhook_body(row, webhook_lanes.states(self.caller.tenant, [row.id])[row.id])
 
 
 class WebhooksView(_View):
@@ -61,7 +61,7 @@ class WebhooksView(_View):
         cursor, limit = request.query_params.get("cursor"), paging.limit_of(request.query_params.get("limit"))
         page = webhooks.page(self.caller.tenant, self.caller.mode, cursor, limit)
         lanes = webhook_lanes.states(self.caller.tenant, [row.id for row in page.data])
-        return Response(page.body(lambda row: webhook_body(row, lanes.get(row.id))))
+        return Response(page.body(lambda row: webhook_body(row, lanes[row.id])))
 
     @extend_schema(
         operation_id="webhook_create",
@@ -77,7 +77,7 @@ class WebhooksView(_View):
         caller = self.caller
         row, secret = webhooks.create(caller.tenant, caller.mode, values["url"], values["events"], self.actor())
         headers = {"Location": f"/api/v1/webhooks/{row.id}"}
-        return Response(webhook_body(row, None) | {"secret": secret}, status=201, headers=headers)
+        return Response(self.body(row) | {"secret": secret}, status=201, headers=headers)
 
 
 class WebhookView(_View):
@@ -159,8 +159,8 @@ class LogView(_View):
     )
     def get(self, request: Request, webhook: str) -> Response:
         row = self.row(webhook)
-        lane = webhook_lanes.states(self.caller.tenant, [row.id], log=True).get(row.id)
-        return Response(paging.Page(list(lane.log) if lane else [], None).body(entry_body))
+        lane = webhook_lanes.states(self.caller.tenant, [row.id], log=True)[row.id]
+        return Response(paging.Page(list(lane.log), None).body(entry_body))
 
 
 def _validated(shape: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:

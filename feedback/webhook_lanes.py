@@ -184,9 +184,10 @@ def ids() -> list[str]:
 
 
 def states(tenant: str, webhooks: Sequence[str], log: bool = False) -> dict[str, Lane]:
-    """How a tenant's webhooks are doing; those that never had anything to send are missing."""
+    """How each of a tenant's webhooks is doing."""
     query = {"_id": {"$in": list(webhooks)}, "tenant": tenant}
-    return {found["_id"]: _lane(found) for found in _lanes().find(query, None if log else {"log": 0})}
+    known = {found["_id"]: _lane(found) for found in _lanes().find(query, None if log else {"log": 0})}
+    return {webhook: known.get(webhook, Lane(webhook=webhook, tenant=tenant)) for webhook in webhooks}
 
 
 def waiting(webhook: str) -> int:

@@ -98,7 +98,7 @@ WebhookPageSerializer = page_of("WebhookPage", WebhookSerializer(many=True))
 AttemptPageSerializer = page_of("WebhookLogPage", AttemptSerializer(many=True))
 
 
-def webhook_body(row: Webhook, lane: Lane | None) -> dict[str, Any]:
+def webhook_body(row: Webhook, lane: Lane) -> dict[str, Any]:
     """Raises Undecryptable."""
     return {
         "id": row.id,
@@ -108,9 +108,9 @@ def webhook_body(row: Webhook, lane: Lane | None) -> dict[str, Any]:
         "enabled": row.enabled,
         "disabled_at": _time(row.disabled_at),
         "disabled_reason": row.disabled_reason or None,
-        "failing_since": _time(lane.failing_since) if lane else None,
-        "delivered_at": _time(lane.delivered_at) if lane else None,
-        "dropped": lane.dropped if lane else 0,
+        "failing_since": _time(lane.failing_since),
+        "delivered_at": _time(lane.delivered_at),
+        "dropped": lane.dropped,
         "previous_secret_until": _time(webhooks.overlap_end(row)),
         "created_at": _time(row.created_at),
     }

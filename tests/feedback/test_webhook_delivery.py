@@ -50,8 +50,8 @@ def read(row: Webhook) -> Webhook:
 
 def log_of(row: Webhook) -> list[dict[str, Any]]:
     """Oldest first."""
-    lane = webhook_lanes.states("acme", [row.id], log=True).get(row.id)
-    return [dict(entry) for entry in reversed(lane.log)] if lane else []
+    lane = webhook_lanes.states("acme", [row.id], log=True)[row.id]
+    return [dict(entry) for entry in reversed(lane.log)]
 
 
 async def test_an_event_arrives_signed_in_the_form_of_the_contract(tenant: Endpoint) -> None:
