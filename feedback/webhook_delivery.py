@@ -28,7 +28,7 @@ LANES, PARALLEL = 500, 4
 _MESSAGES = 500
 _TURN = 20.0
 """Seconds after which a busy lane goes back into the row."""
-_POLL, _NOTICES, _PRUNE = 0.5, 30.0, 3600.0
+_POLL, _NOTICES, _PRUNE = 0.25, 30.0, 3600.0
 TEST_TIMEOUT = 10.0
 
 
@@ -38,7 +38,7 @@ async def run(stop: asyncio.Event) -> None:
         await asyncio.gather(
             worker.consume(
                 [amqp.WEBHOOK_QUEUE],
-                sender.handle,
+                handle,
                 prefetch=_MESSAGES * 2,
                 batch=_MESSAGES,
                 linger=settings.FEEDBACK_WEBHOOK_LINGER,
@@ -53,17 +53,17 @@ async def run(stop: asyncio.Event) -> None:
         await outbound.aclose()
 
 
+async def handle(items: Sequence[worker.Item]) -> None:
+    """Put the items' events into batches, safely; their lanes are taken in a moment."""
+    await worker.in_thread(keep, [item.body for item in items])
+
+
 class Sender:
     """Serves the lanes that have something to do, each in a task of its own."""
 
     def __init__(self, stop: asyncio.Event):
         self._stop = stop
         self._tasks: set[asyncio.Task[None]] = set()
-
-    async def handle(self, items: Sequence[worker.Item]) -> None:
-        """Put the items' events into batches, safely, and begin to send."""
-        await worker.in_thread(keep, [item.body for item in items])
-        await self.serve()
 
     async def serve(self) -> None:
         """Take lanes that are due, as many as there is room for."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from django.core import mail
+from prometheus_client import REGISTRY
 from pytest_django import Settings
 from standardwebhooks import WebhookVerificationError
 
@@ -48,6 +49,10 @@ def read(row: Webhook) -> Webhook:
     return Webhook.objects.get(pk=row.pk)
 
 
+def counted(outcome: str) -> float:
+    return REGISTRY.get_sample_value("sprayer_webhook_events_total", {"outcome": outcome}) or 0.0
+
+
 def log_of(row: Webhook) -> list[dict[str, Any]]:
     """Oldest first."""
     lane = webhook_lanes.states("acme", [row.id], log=True)[row.id]
@@ -56,6 +61,7 @@ def log_of(row: Webhook) -> list[dict[str, Any]]:
 
 async def test_an_event_arrives_signed_in_the_form_of_the_contract(tenant: Endpoint) -> None:
     row, secret = await hook(tenant.url)
+    before = counted("delivered")
     found = event(status=Status.FAILED, reason="gone", attempt=1, metadata={"order": "17"})
     async with delivering():
         await happen(found)
@@ -82,6 +88,7 @@ async def test_an_event_arrives_signed_in_the_form_of_the_contract(tenant: Endpo
     (entry,) = log_of(row)
     assert (entry["id"], entry["attempt"], entry["events"], entry["status"]) == (got.id, 1, 1, 204)
     assert collection(WebhookBatch).count_documents({}) == 0
+    assert counted("delivered") == before + 1
     with pytest.raises(WebhookVerificationError):
         replace(got, body=got.body.replace(b"failed", b"sent")).verify(secret)
 
@@ -273,13 +280,15 @@ async def test_an_endpoint_that_does_not_answer_delays_nobody_else(tenant: Endpo
 
 async def test_too_much_waiting_is_dropped_and_counted(tenant: Endpoint, settings: Settings) -> None:
     row, _ = await hook(tenant.url)
-    settings.FEEDBACK_WEBHOOK_BACKLOG = 2
+    settings.FEEDBACK_WEBHOOK_BACKLOG, before = 2, counted("dropped")
     many = [event(f"r{number}").to_json() for number in range(350)]
     await worker.in_thread(webhook_delivery.keep, [f"[{','.join(many)}]".encode()])
     assert await worker.in_thread(webhook_lanes.waiting, row.id) == 2
     async with delivering():
         await until(lambda: webhook_lanes.waiting(row.id) == 0, "what was kept")
-    assert (await state(row)).dropped + len(tenant.events) == 350
+    dropped = (await state(row)).dropped
+    assert dropped > 100 and dropped + len(tenant.events) == 350
+    assert counted("dropped") == before + dropped
 
 
 async def test_what_waits_for_a_deleted_webhook_goes_with_it(tenant: Endpoint) -> None:
