@@ -59,6 +59,9 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
     channels = f"{tenant}/channels"
     page.goto(f"{demo['url']}{channels}")
     channel = page.locator(f"a[href^='{channels}/']").first.get_attribute("href")
+    webhooks = f"{tenant}/webhooks"
+    page.goto(f"{demo['url']}{webhooks}")
+    webhook = page.locator(f"a[href^='{webhooks}/whk_']").first.get_attribute("href")
     keys = f"{tenant}/keys"
     page.goto(f"{demo['url']}{keys}")
     revoke = page.locator("a[href$='/revoke']").first.get_attribute("href")
@@ -70,6 +73,9 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
         "sandbox": f"{tenant}/sandbox/email",
         "channels": channels,
         "channel": str(channel),
+        "webhooks": webhooks,
+        "webhook": str(webhook),
+        "webhook-new": f"{webhooks}/new",
         "keys": keys,
         "key-new": f"{keys}/new",
         "key-revoke": str(revoke),

@@ -105,7 +105,56 @@ class ParkedEvent(Document):
     }
 
 
-DOCUMENTS = (Delivery, MessageTotals, ParkedEvent)
+class WebhookBatch(Document):
+    """A request that a feedback webhook has still to get; it is deleted when it was answered with 2xx or given up."""
+
+    id = StringField(primary_key=True)
+    tenant = StringField(required=True)
+    webhook = StringField(required=True)
+    body = StringField(required=True)
+    events = IntField(required=True)
+    attempts = IntField(default=0)
+    first_at = DateTimeField()
+    created_at = DateTimeField(required=True)
+    wake_at = DateTimeField(required=True)
+
+    meta = {
+        "collection": "webhook_batches",
+        "auto_create_index": False,
+        "indexes": [{"fields": ["webhook", "wake_at"]}],
+    }
+
+
+class WebhookLane(Document):
+    """How one feedback webhook is doing, and whose turn it is: one daemon at a time sends to it.
+
+    wake_at     when to look at its batches; absent while there are none. version rises with each batch that is added.
+    holder      the turn that sends now, until held_until.
+    rest_until  after too many failures in a row: only a single probe until then.
+    log         the newest attempts, bounded.
+    """
+
+    id = StringField(primary_key=True)
+    tenant = StringField(required=True)
+    version = IntField(default=0)
+    wake_at = DateTimeField()
+    holder = StringField()
+    held_until = DateTimeField()
+    rest_until = DateTimeField()
+    failures = IntField(default=0)
+    failing_since = DateTimeField()
+    delivered_at = DateTimeField()
+    dropped = IntField(default=0)
+    log = ListField(DictField())
+
+    meta = {
+        "collection": "webhook_lanes",
+        "auto_create_index": False,
+        "indexes": [{"fields": ["wake_at"], "sparse": True}],
+    }
+
+
+DOCUMENTS = (Delivery, MessageTotals, ParkedEvent, WebhookBatch, WebhookLane)
 
 
 def collection(document: type[Document]) -> Collection:

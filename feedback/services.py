@@ -37,6 +37,12 @@ def publications(events: Iterable[str]) -> Iterator[amqp.Publication]:
         yield amqp.Publication(amqp.EVENTS, "", f"[{chunk}]".encode())
 
 
+def to_webhooks(events: Iterable[DeliveryEvent]) -> None:
+    """Tell feedback webhooks alone, of what travelled without its delivery. Raises amqp.BrokerUnavailable."""
+    found = publications(event.to_json() for event in events)
+    amqp.publish([amqp.Publication("", amqp.WEBHOOK_QUEUE, item.body) for item in found])
+
+
 def report(events: Iterable[DeliveryEvent]) -> None:
     """Returns when the broker has confirmed the events. Raises amqp.BrokerUnavailable."""
     amqp.publish(list(publications(event.to_json() for event in events)))
@@ -51,19 +57,21 @@ async def areport_encoded(events: Iterable[str]) -> None:
     await amqp.apublish(list(publications(events)))
 
 
-def write(events: Sequence[DeliveryEvent]) -> None:
+def write(events: Sequence[DeliveryEvent]) -> list[DeliveryEvent]:
     """Write events that passed updates.check: harmless in any order and any number of times.
 
     One unordered bulk of upserts, then the version of the messages' totals: both are done when this returns.
+    Returns the events, of these and earlier ones, whose delivery became known only now.
     """
-    named = [event for event in events if event.delivery]
     nameless = [event for event in events if not event.delivery]
-    named += parking.park(nameless)
+    found = parking.park(nameless)
+    named = [event for event in events if event.delivery] + found
     _upsert(named)
     if unparked := parking.collect(named):
         _upsert(unparked)
         parking.remove(unparked)
-    parking.remove([event for event in nameless if event.event in {found.event for found in named}])
+    parking.remove([event for event in nameless if event.event in {known.event for known in named}])
+    return found + unparked
 
 
 JOB_LEASE = timedelta(seconds=10)

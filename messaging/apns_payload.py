@@ -13,7 +13,7 @@ from typing import Any
 from rest_framework import serializers
 
 from messaging.channels.base import DeliveryError, Outgoing
-from sprayer_project.serializers import StrictCharField, StrictIntegerField, StrictSerializer
+from sprayer_project.serializers import StrictBooleanField, StrictCharField, StrictIntegerField, StrictSerializer
 
 MAX_PAYLOAD = 4_096
 _MAX_PAYLOADS = {"voip": 5_120}
@@ -33,15 +33,6 @@ SUFFIXES = {
 }
 _printable = re.compile(r"[!-~]([ -~]{0,62}[!-~])?")
 _PLAIN = ("badge", "sound", "category", "thread_id", "interruption_level", "relevance_score", "target_content_id")
-
-
-class StrictBooleanField(serializers.BooleanField):
-    """true or false, as JSON has them."""
-
-    def to_internal_value(self, data: Any) -> bool:
-        if not isinstance(data, bool):
-            raise serializers.ValidationError("Must be true or false.")
-        return data
 
 
 class StrictNumberField(serializers.FloatField):

@@ -12,7 +12,9 @@ from typing import Any
 import aiohttp
 from django.conf import settings
 
+from feedback import webhooks
 from feedback.events import Status
+from feedback.webhooks import Actor
 from messaging import channels, selectors
 from sprayer_project.errors import NotFound
 from subscriptions import services
@@ -71,6 +73,8 @@ def prepare(path: Path, url: str) -> Demo:
         services.put_group(TENANT, group)
         for name in members:
             services.subscribe(TENANT, group, name, None)
+    if not webhooks.of_tenant(TENANT).exists():
+        webhooks.create(TENANT, "live", f"{settings.SANDBOX_URL}/http/feedback", ["delivery.*"], Actor())
     message = earlier.message_id if earlier is not None and _exists(earlier.message_id) else ""
     demo = Demo(url, live, test, login, TENANT, message, [*RECEIVERS], [*GROUPS])
     demo.write(path)

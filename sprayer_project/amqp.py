@@ -4,7 +4,7 @@ Every process has at most one publishing connection, owned by one thread with an
 heartbeats are answered whatever the caller does; consumers live on the caller's event loop.
 
     sprayer.jobs (direct)    -> jobs.<channel>.<lane>
-    sprayer.events (fanout)  -> feedback.record
+    sprayer.events (fanout)  -> feedback.record, feedback.webhooks
     sprayer.retry.<s> (fanout) -> retry.<s>, whose messages return to sprayer.jobs under their own routing key
     sprayer.dead (fanout)    -> jobs.undecodable
 """
@@ -33,11 +33,13 @@ from sprayer_project.errors import StoreUnavailable
 log = structlog.get_logger(__name__)
 
 JOBS, EVENTS, DEAD = "sprayer.jobs", "sprayer.events", "sprayer.dead"
-RECORD_QUEUE, DEAD_QUEUE = "feedback.record", "jobs.undecodable"
+RECORD_QUEUE, WEBHOOK_QUEUE, DEAD_QUEUE = "feedback.record", "feedback.webhooks", "jobs.undecodable"
 LANES = ("single", "bulk")
 RETRY_DELAYS = (1, 5, 15, 60)
 DELIVERY_LIMIT = 20
 EVENTS_LIMIT = 2_000_000
+WEBHOOKS_LIMIT = 1024**3
+"""Bytes, after which the oldest events leave the webhooks' queue: nobody who publishes waits for tenants' endpoints."""
 _PERSISTENT = pika.BasicProperties(delivery_mode=2, content_type="application/json")
 _BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -125,6 +127,10 @@ def _declare(amqp_channel: AmqpChannel, queue: str, callback: Callable[[Any], No
     elif queue == RECORD_QUEUE:
         exchange, kind = EVENTS, "fanout"
         arguments |= {"x-max-length": EVENTS_LIMIT, "x-overflow": "reject-publish"} | _dead_lettering(DEAD)
+    elif queue == WEBHOOK_QUEUE:
+        exchange, kind = EVENTS, "fanout"
+        arguments |= {"x-max-length-bytes": WEBHOOKS_LIMIT, "x-overflow": "drop-head"}
+        arguments |= {"x-delivery-limit": DELIVERY_LIMIT}
     elif queue.startswith("retry."):
         exchange, kind = f"sprayer.{queue}", "fanout"
         arguments |= {"x-message-ttl": int(queue.removeprefix("retry.")) * 1000, "x-overflow": "reject-publish"}

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -49,6 +50,20 @@ def url(name: str, default: str, schemes: tuple[str, ...]) -> str:
                 f"{name}: {part.split('://')[0]!r} is not one of the schemes {', '.join(schemes)}"
             )
     return value
+
+
+def server(name: str, schemes: tuple[str, ...]) -> SplitResult:
+    """A URL of a server, in parts; all of them are empty where the variable is not set."""
+    if not (value := text(name)):
+        return urlsplit("")
+    parts = urlsplit(url(name, "", schemes))
+    try:
+        complete = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        complete = False
+    if not complete:
+        raise ImproperlyConfigured(f"{name}: {value.partition('://')[0]}:// is followed by no host and port")
+    return parts
 
 
 def _parsed(name: str, default: str, parse: Callable[[str], T], valid: Callable[[T], bool], expected: str) -> T:

@@ -27,6 +27,16 @@ CREDENTIALS_REFUSED = Counter(
 FEEDER_LAG = Gauge(
     "sprayer_feeder_lag_seconds", "Age of the newest event when it was written, seconds.", multiprocess_mode="livemax"
 )
+WEBHOOK_EVENTS = Counter(
+    "sprayer_webhook_events",
+    "Events of feedback webhooks: delivered, failed (an attempt that is repeated), dropped (never delivered).",
+    ["outcome"],
+)
+WEBHOOK_LAG = Gauge(
+    "sprayer_webhook_lag_seconds",
+    "Age of the newest event when it was put into a batch for a feedback webhook, seconds.",
+    multiprocess_mode="livemax",
+)
 CONNECTIONS = Gauge("sprayer_connections", "Open realtime connections.", ["transport"], multiprocess_mode="livesum")
 
 Depth = Callable[[str], int | None]

@@ -104,7 +104,7 @@ def check_host(host: str, port: int, lookup: Lookup = look_up) -> list[str]:
     """
     if is_allowed_private(host, port):
         return lookup(host, port)
-    addresses = [host.strip("[]")] if _looks_like_ip(host) else lookup(host, port)
+    addresses = [host.strip("[]")] if looks_like_ip(host) else lookup(host, port)
     if not addresses or not all(map(is_public, addresses)):
         raise BlockedAddress(host)
     return addresses
@@ -158,7 +158,7 @@ class Outbound:
         """
         target = URL(url, encoded=True)
         host, port = target.raw_host or "", target.port or 0
-        if not trusted and _looks_like_ip(host) and not is_allowed_private(host, port) and not is_public(host):
+        if not trusted and looks_like_ip(host) and not is_allowed_private(host, port) and not is_public(host):
             raise BlockedAddress(host)
         key = (target.scheme, host, port)
         gate = self._gates.get(key)
@@ -251,7 +251,7 @@ def parse_retry_after(value: str | None, now: datetime | None = None) -> float |
     return min(max((when - (now or datetime.now(UTC))).total_seconds(), 0.0), _DAY)
 
 
-def _looks_like_ip(host: str) -> bool:
+def looks_like_ip(host: str) -> bool:
     # As aiohttp sees it: such a host never reaches a resolver. "2130706433" and "127.1" are among them.
     return ":" in host or host.replace(".", "").isdigit()
 

@@ -22,6 +22,7 @@ _PATH = {
     "message": "msg_...",
     "delivery": "dlv_...",
     "channel": "The channel's name.",
+    "webhook": "whk_...",
 }
 _PROBLEM: dict[str, Any] = {
     "type": "object",

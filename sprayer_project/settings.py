@@ -5,6 +5,7 @@ docs/settings.md documents each variable.
 
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -82,6 +83,21 @@ PROVIDER_URLS = {
 }
 WEBHOOK_ALLOW_PRIVATE = env.items("SPRAYER_WEBHOOK_ALLOW_PRIVATE")
 WEBHOOK_TIMEOUT = env.number("SPRAYER_WEBHOOK_TIMEOUT", 15, 0.1)
+
+# --- Feedback webhooks -------------------------------------------------------------------------------------------
+FEEDBACK_WEBHOOK_LINGER = env.number("SPRAYER_FEEDBACK_WEBHOOK_LINGER", 1, 0)
+FEEDBACK_WEBHOOK_PATIENCE = env.number("SPRAYER_FEEDBACK_WEBHOOK_PATIENCE", 3 * 86_400, 1)
+FEEDBACK_WEBHOOK_BACKLOG = env.integer("SPRAYER_FEEDBACK_WEBHOOK_BACKLOG", 10_000, 1)
+
+# --- Mail to members ---------------------------------------------------------------------------------------------
+_mail = env.server("SPRAYER_EMAIL_URL", ("smtp", "smtps", "smtp+tls"))
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if _mail.hostname else 'dummy'}.EmailBackend"
+EMAIL_HOST = _mail.hostname or ""
+EMAIL_PORT = _mail.port or {"smtps": 465, "smtp+tls": 587}.get(_mail.scheme, 25)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_mail.username or ""), unquote(_mail.password or "")
+EMAIL_USE_SSL, EMAIL_USE_TLS = _mail.scheme == "smtps", _mail.scheme == "smtp+tls"
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("SPRAYER_EMAIL_FROM", f"sprayer@{urlsplit(PUBLIC_URL).hostname}")
 
 # --- Delivery ----------------------------------------------------------------------------------------------------
 PUBLISH_TIMEOUT = env.number("SPRAYER_PUBLISH_TIMEOUT", 2, 0.1)
@@ -218,6 +234,7 @@ SPECTACULAR_SETTINGS = {
     },
     "TAGS": [
         {"name": "Messages", "description": "Send, follow, cancel; what became of each delivery."},
+        {"name": "Webhooks", "description": "Where Sprayer posts what becomes of deliveries, signed."},
         {"name": "Receivers", "description": "End users and their addresses."},
         {"name": "Groups and subscriptions", "description": "Named audiences."},
         {"name": "Realtime", "description": "Receivers' own connections, and the tokens for them."},

@@ -13,19 +13,23 @@ from messaging import channels
 from sprayer_project import amqp, errors, health, openapi
 
 API = "api/v1/"
+CONSOLE = [*messaging.urls.console_urls, *feedback.urls.console_urls, *tenants.urls.console_urls]
 
 
 def queues() -> list[str]:
     """Every queue whose length /metrics shows."""
     jobs = [amqp.job_queue(channel, lane) for channel in channels.registry() for lane in amqp.LANES]
-    return [*jobs, amqp.RECORD_QUEUE, amqp.DEAD_QUEUE]
+    return [*jobs, amqp.RECORD_QUEUE, amqp.WEBHOOK_QUEUE, amqp.DEAD_QUEUE]
 
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{API}openapi.json", openapi.DocumentView.as_view(), name="openapi"),
     path(f"{API}docs", openapi.DocsView.as_view(url_name="openapi"), name="docs"),
     path(API, include([*subscriptions.urls.api_urls, *messaging.urls.api_urls, *feedback.urls.api_urls])),
-    path("t/<slug:tenant>/", include([*messaging.urls.console_urls, *tenants.urls.console_urls])),
+    path(
+        "t/<slug:tenant>/",
+        include([*messaging.urls.console_urls, *feedback.urls.console_urls, *tenants.urls.console_urls]),
+    ),
     path("accounts/", include(tenants.urls.account_urls)),
     path("", include(tenants.urls.root_urls)),
     path("operators/", admin.site.urls),

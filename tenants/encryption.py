@@ -9,8 +9,10 @@ from functools import cache
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
 
 from sprayer_project.errors import SprayerError
 
@@ -37,6 +39,19 @@ def decrypt(token: str) -> dict[str, Any]:
 def rotate(token: str) -> str:
     """The same content under the first key. Raises Undecryptable."""
     return encrypt(decrypt(token))
+
+
+@transaction.atomic
+def rotate_stored() -> int:
+    """Every `encrypted_values` in SQL stored again under the first encryption key; how many. Raises Undecryptable."""
+    name, count = "encrypted_values", 0
+    for model in apps.get_models():
+        if name in {field.name for field in model._meta.get_fields()}:
+            for row in model._default_manager.select_for_update():
+                setattr(row, name, rotate(getattr(row, name)))
+                row.save(update_fields=[name])
+                count += 1
+    return count
 
 
 def _box() -> MultiFernet:

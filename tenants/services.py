@@ -223,16 +223,6 @@ def remove_channel_config(tenant: Tenant | str, channel: str, by: User | None = 
     _changed()
 
 
-@transaction.atomic
-def reencrypt_channel_configs() -> int:
-    """Everything stored again under the first encryption key; answers how many. Raises Undecryptable."""
-    configs = list(ChannelConfig.objects.select_for_update())
-    for config in configs:
-        config.encrypted_values = encryption.rotate(config.encrypted_values)
-        config.save(update_fields=["encrypted_values"])
-    return len(configs)
-
-
 def audit(
     tenant: Tenant | str,
     by: User | None,

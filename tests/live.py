@@ -20,6 +20,7 @@ COMMANDS = {
     "web": ["run_web", "--host", HOST],
     "dispatcher": ["run_dispatcher", "--all"],
     "feeder": ["run_status_feeder"],
+    "webhooks": ["run_webhooks"],
     "sweeper": ["run_sweeper"],
     "sandbox": ["run_sandbox"],
 }

@@ -22,9 +22,15 @@ BELOW = {
 WIRING = {"sprayer_project/urls.py", "sprayer_project/asgi.py", "sprayer_project/wsgi.py"}
 """Where the project knows its apps."""
 OPEN = {
-    "tenants": {"services", "selectors", "api", "authentication", "console", "keys", "rights"},
+    "tenants": {
+        *("services", "selectors", "api", "authentication", "console"),
+        *("keys", "rights", "encryption", "cache"),
+    },
     "subscriptions": {"services", "selectors", "addresses", "inputs", "names", "reaching"},
-    "feedback": {"services", "selectors", "events", "serializers", "waiting", "search", "export", "pruning", "erasing"},
+    "feedback": {
+        *("services", "selectors", "events", "serializers", "waiting", "webhooks"),
+        *("search", "export", "pruning", "erasing"),
+    },
 }
 """What other apps may use of an app; its documents and models are its own."""
 OPEN_FOR = {
@@ -36,6 +42,9 @@ OPEN_FOR = {
     ("messaging/channel_views.py", "tenants.models"),
     ("messaging/sandbox_views.py", "tenants.models"),
     ("messaging/explain_views.py", "tenants.models"),
+    # The type of who changes a webhook.
+    ("feedback/webhooks.py", "tenants.models"),
+    ("feedback/webhook_views.py", "tenants.models"),
 }
 MODULE, FUNCTION, CHANNEL = 300, 50, 200
 """Lines."""

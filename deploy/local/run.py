@@ -107,6 +107,7 @@ def programs(here: Local) -> list[Program]:
         ),
         program("dispatcher", "run_dispatcher", "--all"),
         program("feeder", "run_status_feeder"),
+        program("webhooks", "run_webhooks"),
         program("sweeper", "run_sweeper"),
     ]
 

@@ -5,7 +5,6 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 
 import base64
 import json
-import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -13,14 +12,11 @@ from urllib.parse import quote
 from django import forms
 from django.conf import settings
 from django.utils.crypto import salted_hmac
-from yarl import URL
 
 from feedback.events import Status
 from messaging.channels.base import Channel, Outcome, Outgoing, Recipient, as_they_end
-from sprayer_project import outbound
+from sprayer_project import outbound, webhook_urls
 
-_MAX_URL = 2_048
-_host = re.compile(r"[A-Za-z0-9_.-]+|[0-9a-f:.]+")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _TRY_AGAIN = frozenset({408, 425, 429})
 
@@ -55,22 +51,7 @@ class Http(Channel):
     Config = HttpConfig
 
     def clean_address(self, value: Any) -> str:
-        """The URL in canonical form. Where its host leads is checked at every request, since names change."""
-        if not isinstance(value, str) or not value.isprintable():
-            raise ValueError("A webhook address is a URL, as one line of text.")
-        try:
-            url = URL(value.strip())
-        except ValueError as error:
-            raise ValueError("This is not a URL: use http:// or https:// and a host.") from error
-        if url.scheme not in ("http", "https") or not _host.fullmatch(url.raw_host or "") or url.port == 0:
-            raise ValueError("A webhook address is a URL with http:// or https:// and a host.")
-        if url.raw_user is not None or url.raw_password is not None or url.raw_fragment:
-            raise ValueError("A webhook address carries no user name, password or #fragment.")
-        url = url.with_port(None) if url.is_default_port() else url
-        canonical = str(url if url.raw_path.strip("/") else url.with_path(url.raw_path or "/", keep_query=True))
-        if len(canonical) > _MAX_URL:
-            raise ValueError(f"A webhook address has at most {_MAX_URL:,} characters.")
-        return canonical
+        return webhook_urls.canonical(value)
 
     def mask_address(self, address: str) -> str:
         scheme, host = _beginning(address)

@@ -13,7 +13,9 @@ from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 
 from feedback import services as feedback
+from feedback import webhooks
 from feedback.events import DeliveryEvent, Status, delivery_id
+from feedback.webhooks import Actor
 from messaging import services
 from sprayer_project import amqp, mongo, redis
 from subscriptions import services as subscriptions
@@ -33,11 +35,14 @@ BODIES: dict[str, Any] = {
     "MessageRequest": TO_ACME,
     "MessageBatchRequest": {"messages": [TO_ACME]},
     "PatchedReceiverPatchRequest": {"locale": "es"},
+    "PatchedWebhookPatchRequest": {"enabled": False},
     "ReceiverBatchRequest": {"receivers": [{"receiver": RECEIVER, "locale": "es"}]},
     "ReceiverInputRequest": {"locale": "es"},
     "SubscriptionBatchRequest": {"subscriptions": [{"receiver": RECEIVER}]},
     "SubscriptionInputRequest": {},
+    "RotationRequest": {},
     "TokenRequest": {},
+    "WebhookInputRequest": {"url": "https://hooks.example/mine"},
 }
 """A good body for each request schema: what answers 404 must not have been refused for its body."""
 OWN_NAMES = {
@@ -103,7 +108,9 @@ def acmes(live_system: LiveSystem, acme: TenantUnderTest) -> dict[str, str]:
     )
     feedback.write([failed])
     httpx.post(url, headers={"Sprayer-Tenant": "acme"}, content=SECRET).raise_for_status()
-    return {"receiver": RECEIVER, "group": GROUP, "message": message, "delivery": failed.delivery, "channel": "http"}
+    webhook, _ = webhooks.create("acme", "live", url, ["delivery.*"], Actor())
+    names = {"message": message, "delivery": failed.delivery, "webhook": webhook.id}
+    return names | {"receiver": RECEIVER, "group": GROUP, "channel": "http"}
 
 
 @pytest.mark.services
@@ -139,12 +146,13 @@ def test_a_tenants_key_opens_no_receivers_inbox(live_system: LiveSystem, acme: T
 
 
 @pytest.mark.services
-def test_a_test_key_finds_no_live_message_or_delivery_on_any_path_of_the_document(
+def test_a_test_key_finds_no_live_message_delivery_or_webhook_on_any_path_of_the_document(
     acmes: dict[str, str], acme: TenantUnderTest, client: Client
 ) -> None:
     before = list(_everything_of("acme"))
-    found = [operation for operation in _operations() if {"message", "delivery"} & set(operation.parameters)]
-    assert len(found) >= 5
+    names = {"message", "delivery", "webhook"}
+    found = [operation for operation in _operations() if names & set(operation.parameters)]
+    assert len(found) >= 10
     for operation in found:
         answer = operation.send(client, acmes, acme.headers(acme.test_key))
         assert answer.status_code == 404, f"{operation}: {answer.status_code}"
@@ -153,7 +161,9 @@ def test_a_test_key_finds_no_live_message_or_delivery_on_any_path_of_the_documen
 
 def test_every_path_parameter_and_request_body_of_the_document_is_known_here() -> None:
     for operation in _operations():
-        assert set(operation.parameters) <= {"receiver", "group", "message", "delivery", "channel"}, operation
+        assert set(operation.parameters) <= {*("receiver", "group", "message"), *("delivery", "channel", "webhook")}, (
+            operation
+        )
         assert not operation.schema or operation.schema in BODIES, operation
 
 
@@ -174,10 +184,11 @@ def _late(operation: Operation) -> int:
 
 
 def _everything_of(tenant: str) -> Iterator[Any]:
-    """What the stores hold of a tenant: documents, Redis keys with their values, jobs."""
+    """What the stores hold of a tenant: documents, Redis keys with their values, webhooks, jobs."""
     database = mongo.database()
     for name in sorted(database.list_collection_names()):
         yield from database[name].find({"tenant": tenant}).sort("_id")
+    yield from webhooks.of_tenant(tenant).values()
     shard: Any = redis.client(tenant)
     for key in sorted(shard.scan_iter(match=redis.key(tenant, "*"))):
         yield key, _value(shard, key)

@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from sprayer_project.errors import SprayerError
-from tenants import services
+from tenants import encryption
 
 
 class Command(BaseCommand):
@@ -11,7 +11,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            count = services.reencrypt_channel_configs()
+            count = encryption.rotate_stored()
         except SprayerError as error:
             raise CommandError(error.detail) from error
-        self.stdout.write(f"{count} channel configurations encrypted with the first key.")
+        self.stdout.write(f"{count} configurations encrypted with the first key.")

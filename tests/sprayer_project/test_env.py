@@ -1,0 +1,21 @@
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from sprayer_project import env
+
+SCHEMES = ("smtp", "smtps")
+
+
+def test_a_server_is_a_url_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_SERVER", "smtps://me:p%40ss@mail.example:2465")
+    found = env.server("A_SERVER", SCHEMES)
+    assert (found.scheme, found.hostname, found.port, found.username) == ("smtps", "mail.example", 2465, "me")
+    monkeypatch.delenv("A_SERVER")
+    assert not any(env.server("A_SERVER", SCHEMES))
+
+
+@pytest.mark.parametrize("value", ["http://mail.example", "mail.example:25", "smtp://", "smtp://mail.example:smtp"])
+def test_a_server_that_cannot_be_one_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("A_SERVER", value)
+    with pytest.raises(ImproperlyConfigured, match="A_SERVER"):
+        env.server("A_SERVER", SCHEMES)
