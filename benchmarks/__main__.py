@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from django.core.management import call_command
 
-from benchmarks import accept, dispatch_http, feedback, slow_hosts, table
+from benchmarks import accept, dispatch_http, dispatch_push, feedback, slow_hosts, table
 from benchmarks.system import Bench, Sizes, prepare
 from benchmarks.table import Row
 from tests.live import LiveSystem
@@ -21,6 +21,7 @@ from tests.live import LiveSystem
 BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "accept": accept.run,
     "dispatch-http": dispatch_http.run,
+    "dispatch-push": dispatch_push.run,
     "feedback": feedback.run,
 }
 ONLY_BY_NAME: dict[str, Callable[[Bench], list[Row]]] = {"slow-hosts": slow_hosts.run}

@@ -28,6 +28,7 @@ class Sizes:
     events: int = 4_000
     webhooks: int = 10_000
     """Of slow-hosts."""
+    pushes: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,11 @@ def prepare(live: LiveSystem, sizes: Sizes) -> Bench:
     return Bench(live, sizes, key)
 
 
-class HttpDispatcher(LiveProcess):
-    """One dispatcher of the channel http alone."""
+class Dispatcher(LiveProcess):
+    """One dispatcher of one channel alone."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
-        super().__init__("dispatcher-http", ["run_dispatcher", "--channel", "http"], folder, env or {}, None)
+    def __init__(self, folder: Path, channel: str, env: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"dispatcher-{channel}", ["run_dispatcher", "--channel", channel], folder, env or {}, None)
 
 
 class Gunicorn(LiveProcess):
@@ -90,11 +91,15 @@ class Busy:
 
     def share(self) -> float | None:
         """None where the system does not tell."""
-        before, since = self._seconds, self._at
+        since = self._at
+        used = self.seconds()
+        return None if used is None else used / max(self._at - since, 1e-6)
+
+    def seconds(self) -> float | None:
+        """The CPU time itself; None where the system does not tell."""
+        before = self._seconds
         self._seconds, self._at = self._used(), time.monotonic()
-        if before is None or self._seconds is None:
-            return None
-        return (self._seconds - before) / max(self._at - since, 1e-6)
+        return None if before is None or self._seconds is None else self._seconds - before
 
     def _used(self) -> float | None:
         if self._pid is None:

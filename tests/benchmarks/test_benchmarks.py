@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import accept, dispatch_http, feedback, slow_hosts, table
+from benchmarks import accept, dispatch_http, dispatch_push, feedback, slow_hosts, table
 from benchmarks.system import Bench, Sizes, prepare
 from tests.live import LiveSystem
 
-TINY = Sizes(rounds=1, seconds=0.2, receivers=20, events=250, webhooks=40)
+TINY = Sizes(rounds=1, seconds=0.2, receivers=20, events=250, webhooks=40, pushes=20)
 
 
 @pytest.fixture
@@ -30,6 +30,13 @@ def test_dispatch_http_measures_a_group_message_beside_a_bare_client(bench: Benc
     (row,) = dispatch_http.run(bench)
     assert row.figure > 0 < row.reference
     assert "the sink" in row.note
+
+
+@pytest.mark.services
+def test_dispatch_push_measures_both_push_services_beside_bare_clients(bench: Bench) -> None:
+    rows = dispatch_push.run(bench)
+    assert [row.name for row in rows] == ["dispatch-push (APNs)", "dispatch-push (FCM)"]
+    assert all(row.figure > 0 < row.reference and "of one core nginx used" in row.note for row in rows)
 
 
 @pytest.mark.services
