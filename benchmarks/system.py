@@ -1,5 +1,6 @@
 """What benchmarks run on: servers and processes of this run's own, and one tenant."""
 
+import contextlib
 import os
 import sys
 import time
@@ -7,8 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pika
+from django.conf import settings
+from pika.exceptions import ChannelClosedByBroker
+
 from deploy.local.servers import HOST
-from sprayer_project import outbound
+from messaging import channels
+from sprayer_project import amqp, outbound
 from tenants.models import User
 from tenants.services import create_api_key, create_tenant, set_channel_config
 from tests.environment import free_port
@@ -29,6 +35,14 @@ class Sizes:
     webhooks: int = 10_000
     """Of slow-hosts."""
     pushes: int = 10_000
+    inboxes: int = 100_000
+    connected: int = 3_000
+    broadcasts: int = 20
+    """Messages to all who are connected."""
+    idle: int = 10_000
+    """Connections."""
+    singles: int = 200
+    """Messages of `latency`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +123,16 @@ class Busy:
         except OSError:
             return None
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def empty_queues() -> None:
+    """What an earlier benchmark left to do is not what the next one measures."""
+    queues = [amqp.job_queue(name, lane) for name in channels.registry() for lane in amqp.LANES]
+    with pika.BlockingConnection(pika.URLParameters(settings.AMQP_URL)) as broker:
+        for queue in [*queues, amqp.RECORD_QUEUE]:
+            channel = broker.channel()
+            with contextlib.suppress(ChannelClosedByBroker):  # nobody has declared it yet
+                channel.queue_purge(queue)
 
 
 def percent(share: float | None) -> str:
