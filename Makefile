@@ -34,7 +34,8 @@ format: setup
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench: setup
+bench:
+	@deploy/local/bootstrap.sh bench
 	@exec $(PYTHON) -m benchmarks
 
 screenshots: setup

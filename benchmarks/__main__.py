@@ -13,14 +13,30 @@ from collections.abc import Callable, Sequence
 
 from django.core.management import call_command
 
-from benchmarks import accept, dispatch_http, feedback, slow_hosts, table
-from benchmarks.system import Bench, Sizes, prepare
+from benchmarks import (
+    accept,
+    broadcast,
+    connection,
+    dispatch_http,
+    dispatch_push,
+    feedback,
+    inbox,
+    latency,
+    slow_hosts,
+    table,
+)
+from benchmarks.system import Bench, Sizes, empty_queues, prepare
 from benchmarks.table import Row
 from tests.live import LiveSystem
 
 BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "accept": accept.run,
     "dispatch-http": dispatch_http.run,
+    "dispatch-push": dispatch_push.run,
+    "inbox": inbox.run,
+    "broadcast": broadcast.run,
+    "connection": connection.run,
+    "latency": latency.run,
     "feedback": feedback.run,
 }
 ONLY_BY_NAME: dict[str, Callable[[Bench], list[Row]]] = {"slow-hosts": slow_hosts.run}
@@ -50,6 +66,7 @@ def _run(names: Sequence[str]) -> list[Row]:
         call_command("ensure_indexes", verbosity=0)
         bench = prepare(live, Sizes())
         for name in names:
+            empty_queues()
             started = time.monotonic()
             found = (BENCHMARKS | ONLY_BY_NAME)[name](bench)
             rows += found

@@ -13,7 +13,7 @@ from itertools import count
 import aiohttp
 
 from benchmarks import seeding
-from benchmarks.system import TENANT, Bench, Busy, HttpDispatcher, percent
+from benchmarks.system import TENANT, Bench, Busy, Dispatcher, percent
 from benchmarks.table import Row, row
 from messaging import services
 from sprayer_project import outbound
@@ -27,7 +27,7 @@ def run(bench: Bench) -> list[Row]:
     receivers = bench.sizes.receivers
     seeding.group(TENANT, "everybody", receivers, "http", lambda name: f"{bench.sink}?to={name}")
     (sandbox,) = bench.live.start("sandbox")
-    dispatcher = bench.start(HttpDispatcher(bench.live.folder))
+    dispatcher = bench.start(Dispatcher(bench.live.folder, "http"))
     sink = Busy(sandbox.pid)
     figures, references, shares, sink_shares = [], [], [], []
     for _ in range(bench.sizes.rounds):

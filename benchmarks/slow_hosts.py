@@ -4,7 +4,7 @@ Reference: the same webhooks to the hosts that answer alone, by a dispatcher lik
 """
 
 from benchmarks.hosts import BROKEN, GOOD, SILENT, Hosts
-from benchmarks.system import TENANT, Bench, Busy, HttpDispatcher, percent
+from benchmarks.system import TENANT, Bench, Busy, Dispatcher, percent
 from benchmarks.table import Row, row
 from messaging import services
 from sprayer_project import redis
@@ -48,7 +48,7 @@ def _a_second(bench: Bench, hosts: Hosts, wanted: list[str], each: int) -> tuple
     messages = [_send(urls[start : start + _MESSAGE]) for start in range(0, len(urls), _MESSAGE)]
     expected = each * sum(hosts.answers[host] == GOOD for host in wanted)
     allowed = ",".join(f"{host}:{hosts.port}" for host in hosts.answers)
-    dispatcher = bench.start(HttpDispatcher(bench.live.folder, {"SPRAYER_WEBHOOK_ALLOW_PRIVATE": allowed}))
+    dispatcher = bench.start(Dispatcher(bench.live.folder, "http", {"SPRAYER_WEBHOOK_ALLOW_PRIVATE": allowed}))
     busy = Busy(dispatcher.pid)
     wait_for(lambda: len(hosts.arrived(GOOD)) >= expected, _LIMIT, f"{expected} webhooks")
     share, times = busy.share() or 0, hosts.arrived(GOOD)

@@ -1,5 +1,6 @@
 """What benchmarks run on: servers and processes of this run's own, and one tenant."""
 
+import contextlib
 import os
 import sys
 import time
@@ -7,8 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pika
+from django.conf import settings
+from pika.exceptions import ChannelClosedByBroker
+
 from deploy.local.servers import HOST
-from sprayer_project import outbound
+from messaging import channels
+from sprayer_project import amqp, outbound
 from tenants.models import User
 from tenants.services import create_api_key, create_tenant, set_channel_config
 from tests.environment import free_port
@@ -28,6 +34,15 @@ class Sizes:
     events: int = 4_000
     webhooks: int = 10_000
     """Of slow-hosts."""
+    pushes: int = 10_000
+    inboxes: int = 100_000
+    connected: int = 3_000
+    broadcasts: int = 20
+    """Messages to all who are connected."""
+    idle: int = 10_000
+    """Connections."""
+    singles: int = 200
+    """Messages of `latency`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +75,11 @@ def prepare(live: LiveSystem, sizes: Sizes) -> Bench:
     return Bench(live, sizes, key)
 
 
-class HttpDispatcher(LiveProcess):
-    """One dispatcher of the channel http alone."""
+class Dispatcher(LiveProcess):
+    """One dispatcher of one channel alone."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
-        super().__init__("dispatcher-http", ["run_dispatcher", "--channel", "http"], folder, env or {}, None)
+    def __init__(self, folder: Path, channel: str, env: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"dispatcher-{channel}", ["run_dispatcher", "--channel", channel], folder, env or {}, None)
 
 
 class Gunicorn(LiveProcess):
@@ -90,11 +105,15 @@ class Busy:
 
     def share(self) -> float | None:
         """None where the system does not tell."""
-        before, since = self._seconds, self._at
+        since = self._at
+        used = self.seconds()
+        return None if used is None else used / max(self._at - since, 1e-6)
+
+    def seconds(self) -> float | None:
+        """The CPU time itself; None where the system does not tell."""
+        before = self._seconds
         self._seconds, self._at = self._used(), time.monotonic()
-        if before is None or self._seconds is None:
-            return None
-        return (self._seconds - before) / max(self._at - since, 1e-6)
+        return None if before is None or self._seconds is None else self._seconds - before
 
     def _used(self) -> float | None:
         if self._pid is None:
@@ -104,6 +123,16 @@ class Busy:
         except OSError:
             return None
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def empty_queues() -> None:
+    """What an earlier benchmark left to do is not what the next one measures."""
+    queues = [amqp.job_queue(name, lane) for name in channels.registry() for lane in amqp.LANES]
+    with pika.BlockingConnection(pika.URLParameters(settings.AMQP_URL)) as broker:
+        for queue in [*queues, amqp.RECORD_QUEUE]:
+            channel = broker.channel()
+            with contextlib.suppress(ChannelClosedByBroker):  # nobody has declared it yet
+                channel.queue_purge(queue)
 
 
 def percent(share: float | None) -> str:

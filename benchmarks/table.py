@@ -11,7 +11,7 @@ _HEADINGS = ("name", "figure", "reference", "ratio", "target", "verdict")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """figure and reference are in unit, medians of rounds that took turns; target is the least ratio, None for none."""
+    """figure and reference are in unit, medians of rounds that took turns; ratio is figure / reference."""
 
     name: str
     unit: str
@@ -19,18 +19,27 @@ class Row:
     reference: float
     ratio: float
     target: float | None
+    """The least ratio, or the greatest where at_most; None for none."""
+    at_most: bool
     verdict: str
     note: str
     """Under which conditions, and how it shows that whoever made the load was not what was measured."""
 
 
 def row(
-    name: str, unit: str, figures: Sequence[float], references: Sequence[float], target: float | None, note: str
+    name: str,
+    unit: str,
+    figures: Sequence[float],
+    references: Sequence[float],
+    target: float | None,
+    note: str,
+    at_most: bool = False,
 ) -> Row:
     figure, reference = median(figures), median(references)
     ratio = figure / reference
-    verdict = "-" if target is None else "met" if ratio >= target else "missed"
-    return Row(name, unit, round(figure, 1), round(reference, 1), round(ratio, 3), target, verdict, note)
+    met = target is not None and (ratio <= target if at_most else ratio >= target)
+    verdict = "-" if target is None else "met" if met else "missed"
+    return Row(name, unit, round(figure, 2), round(reference, 2), round(ratio, 3), target, at_most, verdict, note)
 
 
 def rendered(rows: Sequence[Row]) -> str:
@@ -47,6 +56,10 @@ def write(rows: Sequence[Row], path: Path) -> None:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    target = "-" if row.target is None else f"{row.target:g}"
-    figures = (f"{row.figure:,.0f} {row.unit}", f"{row.reference:,.0f} {row.unit}", f"{row.ratio:.2f}")
+    target = "-" if row.target is None else f"{'at most ' if row.at_most else ''}{row.target:g}"
+    figures = (f"{_number(row.figure)} {row.unit}", f"{_number(row.reference)} {row.unit}", f"{row.ratio:.2f}")
     return (row.name, *figures, target, row.verdict)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

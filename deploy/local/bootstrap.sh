@@ -1,6 +1,7 @@
 #!/bin/sh
-# Set up what `make run` and `make test` need: the virtual environment, RabbitMQ and, with the argument "test",
-# Chromium. Does nothing when nothing is left to do. What cannot be installed is said in one message.
+# Set up what `make run`, `make test` and `make bench` need: the virtual environment, RabbitMQ and, with the argument
+# "test" or "bench", nginx with the module nchan, with "test" also Chromium. Does nothing when nothing is left to do.
+# What cannot be installed is said in one message.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -126,18 +127,29 @@ have_chromium() {
         [ -d /Applications/Chromium.app ]
 }
 
+# nginx, to which benchmarks compare, and its module: /usr/lib is Debian's place for it.
+have_nginx() {
+    PATH="/usr/sbin:/opt/homebrew/bin:/usr/local/sbin:/usr/local/bin:$PATH" command -v nginx >/dev/null 2>&1 &&
+        { [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || [ -e /opt/homebrew/lib/nginx/modules/ngx_nchan_module.so ]; }
+}
+
 needs_rabbitmq() {
-    { [ "$target" = test ] || [ -z "${SPRAYER_AMQP_URL:-}" ]; } && ! have_rabbitmq
+    { [ "$target" != run ] || [ -z "${SPRAYER_AMQP_URL:-}" ]; } && ! have_rabbitmq
 }
 
 needs_chromium() {
     [ "$target" = test ] && ! have_chromium
 }
 
+needs_nginx() {
+    [ "$target" != run ] && ! have_nginx
+}
+
 install_debian_packages() {
     missing=
     ! needs_rabbitmq || missing="rabbitmq-server"
     ! needs_chromium || missing="$missing chromium"
+    ! needs_nginx || missing="$missing nginx libnginx-mod-nchan"
     [ -n "$missing" ] || return 0
     # The list is words without blanks: splitting it is meant.
     # shellcheck disable=SC2086
@@ -145,6 +157,9 @@ install_debian_packages() {
     ! needs_rabbitmq || fail "RabbitMQ is missing." "apt install rabbitmq-server" "brew install rabbitmq"
     ! needs_chromium ||
         fail "Chromium is missing: browser tests drive it." "apt install chromium" "brew install --cask chromium"
+    ! needs_nginx ||
+        fail "nginx with its module nchan is missing: benchmarks compare with it." \
+            "apt install nginx libnginx-mod-nchan" "brew install nginx, and build nchan for it"
 }
 
 target=${1:-run}

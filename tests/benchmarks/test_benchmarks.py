@@ -5,11 +5,34 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import accept, dispatch_http, feedback, slow_hosts, table
+from benchmarks import (
+    accept,
+    broadcast,
+    connection,
+    dispatch_http,
+    dispatch_push,
+    feedback,
+    inbox,
+    latency,
+    slow_hosts,
+    table,
+)
 from benchmarks.system import Bench, Sizes, prepare
 from tests.live import LiveSystem
 
-TINY = Sizes(rounds=1, seconds=0.2, receivers=20, events=250, webhooks=40)
+TINY = Sizes(
+    rounds=1,
+    seconds=0.2,
+    receivers=20,
+    events=250,
+    webhooks=40,
+    pushes=20,
+    inboxes=20,
+    connected=5,
+    broadcasts=2,
+    idle=5,
+    singles=3,
+)
 
 
 @pytest.fixture
@@ -30,6 +53,42 @@ def test_dispatch_http_measures_a_group_message_beside_a_bare_client(bench: Benc
     (row,) = dispatch_http.run(bench)
     assert row.figure > 0 < row.reference
     assert "the sink" in row.note
+
+
+@pytest.mark.services
+def test_dispatch_push_measures_both_push_services_beside_bare_clients(bench: Bench) -> None:
+    rows = dispatch_push.run(bench)
+    assert [row.name for row in rows] == ["dispatch-push (APNs)", "dispatch-push (FCM)"]
+    assert all(row.figure > 0 < row.reference and "of one core nginx used" in row.note for row in rows)
+
+
+@pytest.mark.services
+def test_inbox_measures_the_channel_s_adapter_beside_bare_writes(bench: Bench) -> None:
+    (row,) = inbox.run(bench)
+    assert row.figure > 0 < row.reference
+    assert "20 receivers" in row.note
+
+
+@pytest.mark.services
+def test_broadcast_measures_a_web_process_beside_nchan(bench: Bench) -> None:
+    row = broadcast.run(bench)[0]
+    assert row.name == "broadcast (daphne)"
+    assert row.figure > 0 < row.reference
+    assert "5 connections" in row.note and "its clients" in row.note
+
+
+@pytest.mark.services
+def test_connection_measures_a_web_process_s_memory_beside_nchan(bench: Bench) -> None:
+    row = connection.run(bench)[0]
+    assert (row.name, row.unit, row.at_most) == ("connection (daphne)", "KiB", True)
+    assert "5 idle connections" in row.note
+
+
+@pytest.mark.services
+def test_latency_measures_the_whole_way_beside_a_bare_one(bench: Bench) -> None:
+    rows = latency.run(bench)
+    assert [row.name for row in rows] == ["latency (p50)", "latency (p99)"]
+    assert all(row.figure > 0 < row.reference and row.at_most for row in rows)
 
 
 @pytest.mark.services
@@ -54,3 +113,11 @@ def test_a_row_compares_medians_with_its_target(tmp_path: Path) -> None:
     assert [row["name"] for row in json.loads((tmp_path / "bench.json").read_text())] == ["some", "other"]
     line = table.rendered([met, missed]).splitlines()[2]
     assert line.split() == ["other", "1", "x/s", "4", "x/s", "0.25", "0.5", "missed"]
+
+
+def test_a_row_may_have_a_ratio_that_must_not_be_exceeded() -> None:
+    met = table.row("some", "ms", [3.24], [1.2], 3, "a note", at_most=True)
+    missed = table.row("other", "ms", [5], [1], 3, "a note", at_most=True)
+    assert (met.verdict, missed.verdict) == ("met", "missed")
+    line = table.rendered([met, missed]).splitlines()[1]
+    assert line.split() == ["some", "3.24", "ms", "1.2", "ms", "2.70", "at", "most", "3", "met"]
