@@ -148,7 +148,7 @@ def totals_of(tenant: str, messages: Sequence[str]) -> dict[str, Totals]:
             if not stored.get("stale") or known.total >= LIVE_ROWS:
                 kept[stored["_id"]] = known
     left = [message for message in messages if message not in kept]
-    counted = counts(left) if left else {}
+    counted = counts([tenant], left) if left else {}
     return {message: kept.get(message) or counted.get(message) or Totals(as_of=now) for message in messages}
 
 
@@ -162,13 +162,13 @@ def count(tenant: str, message: str) -> Totals:
     return Totals(as_of=as_of, channels=channels)
 
 
-def counts(messages: Sequence[str]) -> dict[str, Totals]:
-    """The totals of several messages by id, in one aggregation; a message without rows is left out."""
+def counts(tenants: Sequence[str], messages: Sequence[str]) -> dict[str, Totals]:
+    """The totals of these tenants' messages by id, in one aggregation; a message without rows is left out."""
     as_of = datetime.now(UTC)
     channels: dict[str, dict[str, dict[str, int]]] = {}
     key = {"message": "$message", "channel": "$channel", "status": "$state.status"}
     stages: list[dict[str, Any]] = [
-        {"$match": {"message": {"$in": list(messages)}}},
+        {"$match": {"tenant": {"$in": list(tenants)}, "message": {"$in": list(messages)}}},
         {"$group": {"_id": key, "rows": {"$sum": 1}}},
     ]
     for found in rows().aggregate(stages):

@@ -75,10 +75,9 @@ class ExplainView(ApiView):
         responses={200: ExplanationSerializer},
     )
     def get(self, request: Request, message: str) -> Response:
-        receiver = request.query_params.get("receiver")
+        caller, receiver = self.caller, request.query_params.get("receiver")
         if not receiver:
             raise Invalid("missing_receiver", "Say for whom: ?receiver=<name>.", "?receiver")
-        caller = self.caller
         return Response(explanation_body(explain.explain(caller.tenant, caller.mode, message, receiver)))
 
 

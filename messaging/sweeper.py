@@ -59,7 +59,7 @@ def look_after_routed() -> int:
     """Messages under way: settle what is complete, route anew what stands still."""
     now = datetime.now(UTC)
     found = list(_messages().find({"status": {"$in": ["routing", "routed"]}, "look_at": {"$lte": now}}).limit(_LIMIT))
-    totals = rows.counts([record["_id"] for record in found])
+    totals = rows.counts(sorted({record["tenant"] for record in found}), [record["_id"] for record in found])
     ended: dict[str, list[str]] = {"settled": [], "expired": []}
     for record in found:
         counted = totals.get(record["_id"], Totals(as_of=now))
