@@ -9,6 +9,8 @@ import random
 import shutil
 import socket
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import django
@@ -22,7 +24,7 @@ STACK_PORTS = 10
 WEB_OFFSET, SANDBOX_OFFSET, SMTP_OFFSET = 7, 8, 9
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 """gw0, gw1 ...; empty in the process that divides the run, or does all of it."""
-_RUN_FOLDER = "TEST_RUN_FOLDER"
+_RUN_FOLDER, _PREFIX = "TEST_RUN_FOLDER", "sprayer-test-"
 
 
 def free_port() -> int:
@@ -65,9 +67,18 @@ def _folder() -> Path:
         folder = Path(os.environ[_RUN_FOLDER]) / WORKER
         folder.mkdir()
     else:
-        folder = Path(tempfile.mkdtemp(prefix="sprayer-test-", dir=_in_memory()))
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_in_memory()))
         os.environ[_RUN_FOLDER] = str(folder)
+        _forget_old(folder.parent)
     return folder
+
+
+def _forget_old(parent: Path) -> None:
+    """The folder of a run that failed stays for a day."""
+    for left in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if left.stat().st_mtime < time.time() - 86_400:
+                shutil.rmtree(left)
 
 
 def _take_over() -> Stack:
