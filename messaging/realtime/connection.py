@@ -9,8 +9,8 @@ from math import inf
 from django.conf import settings
 
 from messaging.inbox import Entry, View
-from messaging.realtime.flow import Flow
 from messaging.realtime.refusals import Refused
+from sprayer_project.flow import Flow
 from sprayer_project.ids import new_id
 
 

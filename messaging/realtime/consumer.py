@@ -8,12 +8,13 @@ import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
-from messaging.realtime import access, acks, flow, frames, hub
+from messaging.realtime import access, acks, frames, hub
 from messaging.realtime.bucket import Bucket
 from messaging.realtime.connection import Connection, Start, start_of
 from messaging.realtime.frames import BadFrame
 from messaging.realtime.refusals import Expired, Refused, Restarting, TooFast, TooMany, TooSlow, Unavailable
 from messaging.realtime.tokens import Claims
+from sprayer_project import flow
 from sprayer_project.errors import STORE_ERRORS
 
 log = structlog.get_logger(__name__)

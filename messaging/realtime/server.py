@@ -11,7 +11,8 @@ from daphne.server import Server
 from django.conf import settings
 from twisted.internet import reactor
 
-from messaging.realtime import acks, flow, frames, hub, sockets
+from messaging.realtime import acks, frames, hub, sockets
+from sprayer_project import flow
 
 log = structlog.get_logger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Any
 from daphne.http_protocol import WebRequest
 from daphne.ws_protocol import WebSocketProtocol
 
-from messaging.realtime.flow import Flow
+from sprayer_project.flow import Flow
 
 _WAITING_MOST, _WAITING_FEW = 64, 16
 """Frames of a client that may wait to be handled, and down to how many they must go before more are read."""

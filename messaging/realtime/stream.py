@@ -9,10 +9,11 @@ import asyncio
 import structlog
 from django.conf import settings
 
-from messaging.realtime import access, flow, frames, http, hub
+from messaging.realtime import access, frames, http, hub
 from messaging.realtime.connection import Connection, Start, start_of
 from messaging.realtime.http import Call
 from messaging.realtime.refusals import Expired, Refused, Unavailable
+from sprayer_project import flow
 from sprayer_project.errors import STORE_ERRORS, Invalid
 
 log = structlog.get_logger(__name__)
