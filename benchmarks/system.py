@@ -31,6 +31,9 @@ class Sizes:
     seconds: float = 4.0
     """How long each round of `accept` lasts."""
     receivers: int = 20_000
+    subscribers: int = 100_000
+    groups: tuple[int, ...] = (1_000, 10_000, 100_000)
+    """Of `growth`."""
     events: int = 4_000
     webhooks: int = 10_000
     """Of slow-hosts."""
