@@ -21,6 +21,7 @@ from benchmarks import (
     dispatch_http,
     dispatch_push,
     expand,
+    fairness,
     feedback,
     growth,
     inbox,
@@ -44,7 +45,11 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "latency": latency.run,
     "feedback": feedback.run,
 }
-ONLY_BY_NAME: dict[str, Callable[[Bench], list[Row]]] = {"growth": growth.run, "slow-hosts": slow_hosts.run}
+ONLY_BY_NAME: dict[str, Callable[[Bench], list[Row]]] = {
+    "fairness": fairness.run,
+    "growth": growth.run,
+    "slow-hosts": slow_hosts.run,
+}
 RESULT = environment.ROOT / "var" / "bench.json"
 
 

@@ -13,6 +13,7 @@ from benchmarks import (
     dispatch_http,
     dispatch_push,
     expand,
+    fairness,
     feedback,
     growth,
     inbox,
@@ -65,6 +66,13 @@ def test_expand_measures_the_resolving_of_a_group_beside_bare_pipelines(bench: B
     (row,) = expand.run(bench)
     assert row.figure > 0 < row.reference
     assert "a group of 20" in row.note
+
+
+@pytest.mark.services
+def test_fairness_measures_single_messages_with_and_without_another_tenant_s_load(bench: Bench) -> None:
+    rows = fairness.run(bench)
+    assert [row.name for row in rows] == ["fairness (broadcast)", "fairness (singles)"]
+    assert all(row.figure > 0 < row.reference and row.at_most for row in rows)
 
 
 @pytest.mark.services
