@@ -15,11 +15,15 @@ from django.core.management import call_command
 
 from benchmarks import (
     accept,
+    accept_batch,
     broadcast,
     connection,
     dispatch_http,
     dispatch_push,
+    expand,
+    fairness,
     feedback,
+    growth,
     inbox,
     latency,
     slow_hosts,
@@ -31,6 +35,8 @@ from tests.live import LiveSystem
 
 BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "accept": accept.run,
+    "accept-batch": accept_batch.run,
+    "expand": expand.run,
     "dispatch-http": dispatch_http.run,
     "dispatch-push": dispatch_push.run,
     "inbox": inbox.run,
@@ -39,7 +45,11 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "latency": latency.run,
     "feedback": feedback.run,
 }
-ONLY_BY_NAME: dict[str, Callable[[Bench], list[Row]]] = {"slow-hosts": slow_hosts.run}
+ONLY_BY_NAME: dict[str, Callable[[Bench], list[Row]]] = {
+    "fairness": fairness.run,
+    "growth": growth.run,
+    "slow-hosts": slow_hosts.run,
+}
 RESULT = environment.ROOT / "var" / "bench.json"
 
 

@@ -47,11 +47,11 @@ def run(bench: Bench) -> list[Row]:
 
 
 def _dispatched_a_second(sink: str, receivers: int) -> float:
-    _start_again(sink)
+    start_again(sink)
     started = time.monotonic()
     body = {"to": {"groups": ["everybody"]}, "channels": ["http"], "content": {"title": "Hello", "body": "Spray on"}}
     services.accept(TENANT, "live", body)
-    wait_for(lambda: _counted(sink) >= receivers, _LIMIT, f"{receivers} webhooks")
+    wait_for(lambda: counted(sink) >= receivers, _LIMIT, f"{receivers} webhooks")
     return receivers / (time.monotonic() - started)
 
 
@@ -59,7 +59,7 @@ async def _sent_a_second(sink: str, receivers: int) -> float:
     """As many requests at once as the dispatcher has to one host."""
     secret, numbers = outbound.new_secret(), count()
     connector = aiohttp.TCPConnector(limit=0)
-    _start_again(sink)
+    start_again(sink)
     started = time.monotonic()
 
     async def client(session: aiohttp.ClientSession) -> None:
@@ -84,10 +84,10 @@ def _body(number: int) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def _counted(sink: str) -> int:
+def counted(sink: str) -> int:
     with urllib.request.urlopen(sink, timeout=10) as response:
         return int(json.load(response)["count"])
 
 
-def _start_again(sink: str) -> None:
+def start_again(sink: str) -> None:
     urllib.request.urlopen(urllib.request.Request(sink, method="DELETE"), timeout=10).close()

@@ -97,10 +97,10 @@ def _measured(bench: Bench, provider: Provider, nginx: Nginx, environment: Mappi
     # The sandbox's credentials are true ones, and "production" is where SPRAYER_APNS_URL leads.
     config = {**adapter.sandbox_config(TENANT), "environment": "production"}
     set_channel_config(TENANT, channel, config, by=User.objects.get(email="bench@example.com"))
-    names = seeding.group(TENANT, channel, number, channel, adapter.sandbox_address)
+    members = seeding.group(TENANT, channel, number, channel, adapter.sandbox_address)
     dispatcher = bench.start(Dispatcher(bench.live.folder, channel, environment))
     # Connections and tokens are there before anything is timed.
-    _dispatch(channel, {"receivers": names[:1]}, nginx, provider.first)
+    _dispatch(channel, {"receivers": members.names[:1]}, nginx, provider.first)
     ours, bare, sink = Measured(), Measured(), Busy(nginx.pid)
     for _ in range(bench.sizes.rounds):
         bare.add(number, partial(provider.bare, number), Busy(), sink)

@@ -59,7 +59,11 @@ async def run(host: str, port: int, request: bytes, clients: int, seconds: float
         return _Client(request, started + seconds, load)
 
     made = await asyncio.gather(*(running.create_connection(client, host, port) for _ in range(clients)))
-    await asyncio.gather(*(protocol.done for _, protocol in made))
+    try:
+        await asyncio.gather(*(protocol.done for _, protocol in made))
+    finally:
+        for transport, _ in made:
+            transport.abort()
     load.seconds = time.monotonic() - started
     return load
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from statistics import quantiles
+from typing import Any
 from urllib.parse import urlsplit
 
 import pika
@@ -36,11 +37,6 @@ from tests.live import LiveProcess
 
 TARGET = 3
 _RECEIVER, _PAUSE, _LIMIT, _WARM = "latency", 0.02, 30.0, 20
-_BODY = {
-    "to": {"receivers": [_RECEIVER]},
-    "channels": [realtime.CHANNEL],
-    "content": {"title": "Hello", "body": "Spray on"},
-}
 _PERCENTILES = {"p50": (50, TARGET), "p99": (99, None)}
 
 
@@ -67,7 +63,7 @@ def run(bench: Bench) -> list[Row]:
         closing(http.client.HTTPConnection(*realtime.place(api), timeout=_LIMIT)) as requests,
         pika.BlockingConnection(pika.URLParameters(settings.AMQP_URL.split(",")[0])) as broker,
     ):
-        ours = (address, lambda: _post(requests, bench.key))
+        ours = (address, lambda: post(requests, bench.key, _RECEIVER))
         bare = (f"ws://{HOST}:{bare_port}", _bare(broker.channel()))
         figures, references = asyncio.run(_in_turns([ours, bare], bench.sizes.rounds, bench.sizes.singles))
     share = busy.share()
@@ -75,12 +71,13 @@ def run(bench: Bench) -> list[Row]:
         process.stop()
     note = f"{bench.sizes.singles} messages a round, one at a time; the client used {percent(share)} of one core."
     return [
-        row(f"latency ({name})", "ms", _of(figures, at), _of(references, at), target, note, at_most=True)
+        row(f"latency ({name})", "ms", of_rounds(figures, at), of_rounds(references, at), target, note, at_most=True)
         for name, (at, target) in _PERCENTILES.items()
     ]
 
 
-def _of(rounds: list[list[float]], percentile: int) -> list[float]:
+def of_rounds(rounds: list[list[float]], percentile: int) -> list[float]:
+    """The percentile of each round."""
     return [quantiles(times, n=100, method="inclusive")[percentile - 1] for times in rounds]
 
 
@@ -95,11 +92,12 @@ async def _in_turns(ways: list[Way], rounds: int, number: int) -> list[list[list
         clients = [await stack.enter_async_context(connect(address, proxy=None)) for address, _ in ways]
         for messages in [_WARM, *[number] * rounds]:
             for times, client, (_, send) in zip(found, clients, ways, strict=True):
-                times.append([await _milliseconds(client, send) for _ in range(messages)])
+                times.append([await milliseconds(client, send) for _ in range(messages)])
     return [times[1:] for times in found]
 
 
-async def _milliseconds(client: ClientConnection, send: Callable[[], None]) -> float:
+async def milliseconds(client: ClientConnection, send: Callable[[], None]) -> float:
+    """From the call of send to the next message, then a little rest."""
     started = time.monotonic()
     await asyncio.to_thread(send)
     while MESSAGE not in str(await asyncio.wait_for(client.recv(), _LIMIT)):
@@ -109,9 +107,15 @@ async def _milliseconds(client: ClientConnection, send: Callable[[], None]) -> f
     return taken * 1000
 
 
-def _post(requests: http.client.HTTPConnection, key: str) -> None:
+def _body(receiver: str) -> dict[str, Any]:
+    content = {"title": "Hello", "body": "Spray on"}
+    return {"to": {"receivers": [receiver]}, "channels": [realtime.CHANNEL], "content": content}
+
+
+def post(requests: http.client.HTTPConnection, key: str, receiver: str) -> None:
+    """Send a message by the API."""
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    requests.request("POST", "/api/v1/messages", json.dumps(_BODY), headers)
+    requests.request("POST", "/api/v1/messages", json.dumps(_body(receiver)), headers)
     answer = requests.getresponse()
     answer.read()
     if answer.status != 202:
@@ -125,7 +129,9 @@ def _bare(channel: BlockingChannel) -> Callable[[], None]:
     channel.confirm_delivery()
 
     def send() -> None:
-        collection.insert_one({"_id": new_id("msg"), "tenant": TENANT, "mode": "live", "status": "settled", **_BODY})
+        collection.insert_one(
+            {"_id": new_id("msg"), "tenant": TENANT, "mode": "live", "status": "settled", **_body(_RECEIVER)}
+        )
         channel.basic_publish("", QUEUE, text.encode(), persistent, mandatory=True)
 
     return send

@@ -5,6 +5,7 @@ server answers by looking at every row for every name.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bson import ObjectId
@@ -17,17 +18,26 @@ from subscriptions.services import ensure_index, put_group
 _CHUNK = 1_000
 
 
-def group(tenant: str, name: str, members: int, channel: str, address: Callable[[str], str] | None) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    id: ObjectId
+    names: list[str]
+    """Of the members, in order."""
+
+
+def group(
+    tenant: str, name: str, members: int, channel: str, address: Callable[[str], str] | None, recorded: bool = True
+) -> Seeded:
     """A group of so many new receivers, each with its address on one channel (None: the channel needs none).
 
-    Answers their names, in order.
+    Not recorded: the receivers are in the index alone, from which messages are routed.
     """
     ensure_index(tenant)
     identifier = put_group(tenant, name).id
     names = [f"{name}-{number:06}" for number in range(members)]
     for start in range(0, members, _CHUNK):
-        _insert(tenant, identifier, name, names[start : start + _CHUNK], channel, address)
-    return names
+        _insert(tenant, identifier, name, names[start : start + _CHUNK], channel, address, recorded)
+    return Seeded(identifier, names)
 
 
 def _insert(
@@ -37,6 +47,7 @@ def _insert(
     names: list[str],
     channel: str,
     address: Callable[[str], str] | None,
+    recorded: bool,
 ) -> None:
     now = datetime.now(UTC)
     version = int(now.timestamp() * 1000)
@@ -52,6 +63,7 @@ def _insert(
         subscriptions.append(common | pair)
         indexed = {channel: (IndexedAddress(place, hashed, None),)} if place else {}
         entries.append(ReceiverEntry(name, version, False, indexed, ((str(group_id), channel),)))
-    documents.receivers().insert_many(receivers, ordered=False)
-    documents.subscriptions().insert_many(subscriptions, ordered=False)
+    if recorded:
+        documents.receivers().insert_many(receivers, ordered=False)
+        documents.subscriptions().insert_many(subscriptions, ordered=False)
     index.apply(tenant, entries)

@@ -31,10 +31,13 @@ class Sizes:
     seconds: float = 4.0
     """How long each round of `accept` lasts."""
     receivers: int = 20_000
+    subscribers: int = 100_000
+    groups: tuple[int, ...] = (1_000, 10_000, 100_000)
+    """Of `growth`."""
     events: int = 4_000
     webhooks: int = 10_000
     """Of slow-hosts."""
-    pushes: int = 10_000
+    pushes: int = 6_000
     inboxes: int = 100_000
     connected: int = 3_000
     broadcasts: int = 20

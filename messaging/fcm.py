@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
+import orjson
 
 from feedback.events import Status
 from messaging.channels.base import DeliveryError, Outcome, Outgoing, Recipient
@@ -246,4 +247,8 @@ def message_body(message: Outgoing, parts: Mapping[str, Any], recipient: Recipie
     }
     address = recipient.address
     target = {"fid": address.removeprefix(FID)} if address.startswith(FID) else {"token": address}
-    return _json({"message": {**target, **parts, **own}}).encode(errors="replace")
+    body = {"message": {**target, **parts, **own}}
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        return _json(body).encode(errors="replace")  # a lone surrogate in a tenant's text

@@ -7,11 +7,15 @@ import pytest
 
 from benchmarks import (
     accept,
+    accept_batch,
     broadcast,
     connection,
     dispatch_http,
     dispatch_push,
+    expand,
+    fairness,
     feedback,
+    growth,
     inbox,
     latency,
     slow_hosts,
@@ -24,6 +28,8 @@ TINY = Sizes(
     rounds=1,
     seconds=0.2,
     receivers=20,
+    subscribers=20,
+    groups=(5, 10, 20),
     events=250,
     webhooks=40,
     pushes=20,
@@ -46,6 +52,34 @@ def test_accept_measures_gunicorn_and_daphne_beside_bare_writes(bench: Bench) ->
     assert (gunicorn.name, gunicorn.target) == ("accept", accept.FLOOR)
     assert gunicorn.reference == daphne.reference > 0
     assert "load generator used" in gunicorn.note
+
+
+@pytest.mark.services
+def test_accept_batch_measures_batches_beside_bulk_writes(bench: Bench) -> None:
+    (row,) = accept_batch.run(bench)
+    assert row.figure > 0 < row.reference
+    assert "batches of 100" in row.note
+
+
+@pytest.mark.services
+def test_expand_measures_the_resolving_of_a_group_beside_bare_pipelines(bench: Bench) -> None:
+    (row,) = expand.run(bench)
+    assert row.figure > 0 < row.reference
+    assert "a group of 20" in row.note
+
+
+@pytest.mark.services
+def test_fairness_measures_single_messages_with_and_without_another_tenant_s_load(bench: Bench) -> None:
+    rows = fairness.run(bench)
+    assert [row.name for row in rows] == ["fairness (broadcast)", "fairness (singles)"]
+    assert all(row.figure > 0 < row.reference and row.at_most for row in rows)
+
+
+@pytest.mark.services
+def test_growth_measures_larger_groups_beside_the_smallest(bench: Bench) -> None:
+    rows = growth.run(bench)
+    assert [row.name for row in rows] == ["growth (10)", "growth (20)"]
+    assert all(row.figure > 0 < row.reference for row in rows)
 
 
 @pytest.mark.services

@@ -101,6 +101,11 @@ async def test_data_that_is_no_object_arrives_under_one_name(sandbox: Sandbox, a
     assert arrived(sandbox)[0]["message"]["data"]["data"] == "[1,2]"
 
 
+async def test_half_a_character_arrives_as_a_question_mark(sandbox: Sandbox, android: Android) -> None:
+    assert (await one(android, content={"title": "Hello", "data": {"odd": "\ud83d"}})).status is Status.SENT
+    assert arrived(sandbox)[0]["message"]["data"]["odd"] == "?"
+
+
 async def test_ttl_priority_and_collapse_key_come_from_the_message(sandbox: Sandbox, android: Android) -> None:
     await one(android, ttl=60.9, priority="high", collapse_key="score-17")
     assert arrived(sandbox)[0]["message"]["android"] == {"ttl": "60s", "priority": "HIGH", "collapse_key": "score-17"}
