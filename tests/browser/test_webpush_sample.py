@@ -45,14 +45,15 @@ def pushed(page: Page, origin: str, message: dict[str, Any]) -> list[dict[str, A
         "ServiceWorker.deliverPushMessage",
         {"origin": origin, "registrationId": registration, "data": json.dumps(message)},
     )
-    page.wait_for_function(
-        "navigator.serviceWorker.ready.then((found) => found.getNotifications()).then((shown) => shown.length > 0)"
+    # Read in the moment in which it is there: a second notification of the same tag takes the first one's place.
+    shown = page.wait_for_function(
+        """async () => {
+            const shown = await (await navigator.serviceWorker.ready).getNotifications();
+            return shown.length > 0 && shown.map(({ title, body, tag, data }) => ({ title, body, tag, data }));
+        }"""
     )
-    shown: list[dict[str, Any]] = page.evaluate(
-        """async () => (await (await navigator.serviceWorker.ready).getNotifications()).map(
-            ({ title, body, tag, data }) => ({ title, body, tag, data }))"""
-    )
-    return shown
+    notifications: list[dict[str, Any]] = shown.json_value()
+    return notifications
 
 
 @pytest.mark.browser
