@@ -12,6 +12,7 @@ from playwright.sync_api import Page
 
 from deploy.screenshots import chromium
 from tests.environment import ROOT
+from tests.live import wait_for
 
 SAMPLE = ROOT / "docs" / "examples" / "webpush"
 
@@ -33,27 +34,25 @@ def sample() -> Iterator[str]:
     thread.join(10)
 
 
+_SHOWN = """async () => (await (await navigator.serviceWorker.ready).getNotifications()).map(
+    ({ title, body, tag, data }) => ({ title, body, tag, data }))"""
+
+
 def pushed(page: Page, origin: str, message: dict[str, Any]) -> list[dict[str, Any]]:
     """The notifications that the page's service worker shows once it was handed a message."""
     devtools = page.context.new_cdp_session(page)
     registrations: list[dict[str, Any]] = []
     devtools.on("ServiceWorker.workerRegistrationUpdated", lambda event: registrations.extend(event["registrations"]))
     devtools.send("ServiceWorker.enable")
-    page.wait_for_function("navigator.serviceWorker.ready.then((registration) => Boolean(registration.active))")
+    active = "async () => Boolean((await navigator.serviceWorker.ready).active)"
+    wait_for(lambda: page.evaluate(active) and registrations, 20, "an active registration")
     registration = registrations[0]["registrationId"]
     devtools.send(
         "ServiceWorker.deliverPushMessage",
         {"origin": origin, "registrationId": registration, "data": json.dumps(message)},
     )
-    # Read in the moment in which it is there: a second notification of the same tag takes the first one's place.
-    shown = page.wait_for_function(
-        """async () => {
-            const shown = await (await navigator.serviceWorker.ready).getNotifications();
-            return shown.length > 0 && shown.map(({ title, body, tag, data }) => ({ title, body, tag, data }));
-        }"""
-    )
-    notifications: list[dict[str, Any]] = shown.json_value()
-    return notifications
+    # A predicate that is a promise counts as true for Playwright before it is settled: asked again and again instead.
+    return wait_for(lambda: page.evaluate(_SHOWN), 20, "a notification")
 
 
 @pytest.mark.browser
