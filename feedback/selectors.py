@@ -90,6 +90,28 @@ class Totals:
         return sum(statuses.get(status, 0) for statuses in self.channels.values() for status in OPEN)
 
 
+def deliveries(
+    tenant: str,
+    mode: str,
+    message: str | None,
+    *,
+    channel: str | None = None,
+    status: str | None = None,
+    receiver: str | None = None,
+    cursor: str | None = None,
+    limit: int = paging.DEFAULT_LIMIT,
+) -> Page[DeliveryRow]:
+    """Deliveries of a message, or with None of a receiver, in the order of their ids, which stays while rows arrive.
+
+    Raises Invalid.
+    """
+    indexed = {"tenant": tenant} | ({"receiver": receiver} if message is None else {"message": message})
+    rest = {"mode": mode} | _named(channel=channel, receiver=receiver)
+    if status:
+        rest["state.status"] = _status(status)
+    return _page(indexed, rest, "_id", 1, cursor, limit)
+
+
 def delivery(tenant: str, mode: str, id: str) -> DeliveryDetail:
     """Raises NotFound, also for another tenant's delivery and for the other mode's."""
     document = rows().find_one({"_id": id, "tenant": tenant, "mode": mode})
@@ -182,13 +204,7 @@ def dead(
     """The tenant's dead letters, newest message first."""
     prefix = dead_prefix(tenant, mode)
     indexed = {"state.dead": {"$gt": prefix, "$lt": f"{prefix}~"}}
-    after = paging.decode(cursor)
-    if after is not None:
-        if not isinstance(after, str):
-            raise Invalid("invalid_cursor", "Pass next_cursor of an earlier answer unchanged.", "?cursor")
-        indexed["state.dead"] |= {"$lt": prefix + after}
-    found = find(indexed, _named(channel=channel, message=message), "state.dead", -1, limit + 1)
-    return paging.page(list(found), limit, lambda row: row.id)
+    return _page(indexed, _named(channel=channel, message=message), "state.dead", -1, cursor, limit, prefix)
 
 
 def find(
@@ -270,5 +286,31 @@ def _entry(slot: str, value: Mapping[str, Any]) -> TimelineEntry:
     )
 
 
+def _page(
+    indexed: Mapping[str, Any],
+    rest: Mapping[str, Any],
+    by: str,
+    direction: int,
+    cursor: str | None,
+    limit: int,
+    prefix: str = "",
+) -> Page[DeliveryRow]:
+    """Rows ordered by _id, or by a field that is prefix + _id."""
+    after = paging.decode(cursor)
+    query = dict(indexed)
+    if after is not None:
+        if not isinstance(after, str):
+            raise Invalid("invalid_cursor", "Pass next_cursor of an earlier answer unchanged.", "?cursor")
+        query[by] = query.get(by, {}) | {"$gt" if direction > 0 else "$lt": prefix + after}
+    return paging.page(list(find(query, rest, by, direction, limit + 1)), limit, lambda row: row.id)
+
+
 def _named(**values: str | None) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _status(word: str) -> str:
+    try:
+        return Status(word).value
+    except ValueError:
+        raise Invalid("invalid_status", f"status is one of {', '.join(Status)}.", "?status") from None

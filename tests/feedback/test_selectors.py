@@ -3,10 +3,9 @@ from typing import Any
 
 import pytest
 
-from feedback import search, selectors, services
+from feedback import selectors, services
 from feedback.documents import DOCUMENTS
 from feedback.events import Status
-from sprayer_project import paging
 from sprayer_project.errors import Invalid, NotFound
 from tests.feedback.stories import START, event
 
@@ -20,21 +19,14 @@ def _indexes(clean_stores: None) -> None:
         document.ensure_indexes()
 
 
-def listed(
-    mode: str = "live", cursor: str | None = None, limit: int = 50, **filters: str
-) -> paging.Page[selectors.DeliveryRow]:
-    wanted = search.Wanted(message=MESSAGE, **filters)
-    return search.deliveries("acme", mode, wanted, ["sms", "email"], cursor=cursor, limit=limit, newest_first=False)
-
-
 def test_paging_neither_skips_nor_repeats_while_rows_arrive() -> None:
     first = [event(f"r{number}") for number in range(0, 40, 2)]
     services.write(first)
-    page = listed(limit=7)
+    page = selectors.deliveries("acme", "live", MESSAGE, limit=7)
     seen = [row.id for row in page.data]
     services.write([event(f"r{number}") for number in range(1, 40, 2)])
     while page.next_cursor:
-        page = listed(limit=7, cursor=page.next_cursor)
+        page = selectors.deliveries("acme", "live", MESSAGE, limit=7, cursor=page.next_cursor)
         seen += [row.id for row in page.data]
     assert seen == sorted(set(seen))
     assert {found.delivery for found in first} <= set(seen)
@@ -44,7 +36,7 @@ def test_a_list_can_be_narrowed_by_channel_status_and_receiver() -> None:
     services.write([event("alice"), event("bob", status=Status.FAILED), event("carol", channel="email")])
 
     def receivers(**filters: Any) -> list[str]:
-        return [row.receiver for row in listed(**filters).data]
+        return [row.receiver for row in selectors.deliveries("acme", "live", MESSAGE, **filters).data]
 
     assert receivers(status="failed") == ["bob"]
     assert receivers(channel="email") == ["carol"]
@@ -54,17 +46,17 @@ def test_a_list_can_be_narrowed_by_channel_status_and_receiver() -> None:
 
 def test_a_status_that_does_not_exist_is_refused() -> None:
     with pytest.raises(Invalid):
-        listed(status="arrived")
+        selectors.deliveries("acme", "live", MESSAGE, status="arrived")
 
 
 def test_a_cursor_of_another_kind_is_refused() -> None:
     with pytest.raises(Invalid):
-        listed(cursor="WzFd")
+        selectors.deliveries("acme", "live", MESSAGE, cursor="WzFd")
 
 
 def test_the_other_modes_deliveries_are_not_seen() -> None:
     services.write([event()])
-    assert listed(mode="test").data == []
+    assert selectors.deliveries("acme", "test", MESSAGE).data == []
     with pytest.raises(NotFound):
         selectors.delivery("acme", "test", event().delivery)
 
