@@ -21,7 +21,7 @@ setup:
 test: setup lint pytest
 
 # All tests side by side, each process with servers of its own; ARGS narrows it: make pytest ARGS="tests/tenants -k revoked"
-ARGS = --numprocesses auto --maxprocesses 4 --dist loadgroup
+ARGS = --numprocesses auto --maxprocesses 4 --dist worksteal
 pytest: setup
 	@unset DJANGO_SETTINGS_MODULE; exec $(PYTHON) -m pytest $(ARGS)
 

@@ -52,13 +52,6 @@ def pytest_report_header() -> str:
     return f"logs and data of this run: {environment.FOLDER}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that load and kill whole systems take the longest: one after the other in one process, from the start."""
-    for item in items:
-        if "resilience" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("resilience"))
-
-
 def pytest_xdist_setupnodes() -> None:
     """A worker takes over an environment that names no settings yet, as this process did."""
     del os.environ["DJANGO_SETTINGS_MODULE"]
