@@ -31,8 +31,10 @@ from sprayer_project.ids import order_of
 CHANNEL = "websocket"
 """The channel whose deliveries wait in inboxes."""
 WAKE = "sprayer:wake:"
-"""Prefix of the pub/sub channel of one process: {"tenant": ..., "receivers": [...]}."""
+"""Prefix of the pub/sub channel of one process."""
 BUDGET = 262_144
+_CARRIED = 16_384
+"""Bytes of the longest frame that travels in wake-ups."""
 _DAY = 86_400_000
 
 
@@ -131,6 +133,7 @@ async def append(
     arguments: list[Any] = [int(restoring), moment, _new_epoch(), settings.INBOX_LENGTH, expires, expires + _DAY]
     arguments += [message.id, message.mode, frame, metadata, expires + _DAY, WAKE, message.tenant]
     arguments += [message.collapse_key or "", order_of(message.id), message.exclude_connection or ""]
+    arguments.append(_CARRIED)
     for recipient in recipients:
         arguments += [recipient.receiver, recipient.delivery, recipient.round, recipient.group or ""]
     # Asked before appending: a server that is emptied in between has another token, so that the loss is seen.

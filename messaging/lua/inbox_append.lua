@@ -3,11 +3,13 @@
 -- are in the same slot by their hash tag. ended is a hash of what left inboxes unacknowledged and is not reported yet.
 -- ARGV: 1 restoring (0/1), 2 now ms, 3 epoch for new inboxes, 4 longest inbox, 5 entry's expiry ms, 6 keys live until ms,
 -- 7 message, 8 mode, 9 frame, 10 metadata, 11 payload lives until ms, 12 wake channel's prefix, 13 tenant,
--- 14 collapse key or empty, 15 its version, 16 connection that does not get it or empty;
+-- 14 collapse key or empty, 15 its version, 16 connection that does not get it or empty, 17 longest frame in a wake-up;
 -- then for each receiver: name, delivery, round, group.
+-- A wake-up is JSON: {tenant, grown: [receiver, epoch, offset, group, ...], id, frame, expires, excluded}, the last four
+-- only where the frame is not too long and nothing is put back.
 -- Returns {run_id, {}, {offset, epoch, ...}, entries of ended}, offset 0 where a newer message of the collapse key was
 -- there before; or {run_id, {receiver, ...}}, nothing appended, where inboxes are lost.
-local FIXED, EACH, STREAMS = 16, 4, 3
+local FIXED, EACH, STREAMS = 17, 4, 3
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local restoring, now, longest = ARGV[1] == '1', tonumber(ARGV[2]), tonumber(ARGV[4])
 local ended, collapse_key, version = KEYS[2], ARGV[14], tonumber(ARGV[15])
@@ -100,7 +102,7 @@ for i = STREAMS, #KEYS do
     redis.call('DEL', stream, meta, ids, stream .. ':keys')
     redis.call('HSET', meta, 'run_id', run, 'epoch', ARGV[3], 'floor', 0, 'acked', 0, 'last', 0, 'restoring', 1)
   end
-  local offset = redis.call('HGET', ids, field)
+  local offset, epoch = redis.call('HGET', ids, field), redis.call('HGET', meta, 'epoch')
   if not offset and collapse_key ~= '' and outdated(stream, receiver) then
     offset = '0'
     if restoring then
@@ -122,15 +124,21 @@ for i = STREAMS, #KEYS do
     trim(stream, receiver)
     keep(stream)
     for _, process in ipairs(redis.call('ZRANGEBYSCORE', stream .. ':holders', '(' .. ARGV[2], '+inf')) do
-      woken[process] = woken[process] or {}
-      table.insert(woken[process], receiver)
+      local grown = woken[process] or {}
+      local size = #grown
+      grown[size + 1], grown[size + 2], grown[size + 3], grown[size + 4] = receiver, epoch, offset, group
+      woken[process] = grown
     end
   end
   table.insert(answers, offset)
-  table.insert(answers, redis.call('HGET', meta, 'epoch'))
+  table.insert(answers, epoch)
 end
-for process, receivers in pairs(woken) do
-  redis.call('PUBLISH', ARGV[12] .. process, cjson.encode({tenant = ARGV[13], receivers = receivers}))
+for process, grown in pairs(woken) do
+  local wake = {tenant = ARGV[13], grown = grown}
+  if not restoring and #ARGV[9] <= tonumber(ARGV[17]) then
+    wake.id, wake.frame, wake.expires, wake.excluded = ARGV[7], ARGV[9], ARGV[5], ARGV[16]
+  end
+  redis.call('PUBLISH', ARGV[12] .. process, cjson.encode(wake))
 end
 local unreported = redis.call('HLEN', ended)
 if unreported > 0 then redis.call('PEXPIREAT', ended, ARGV[6], 'GT') redis.call('PEXPIREAT', ended, ARGV[6], 'NX') end

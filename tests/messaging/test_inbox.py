@@ -338,9 +338,33 @@ async def test_appending_wakes_the_processes_that_hold_the_receivers_and_no_othe
     async with client.pubsub() as pubsub:
         await pubsub.psubscribe(f"{inbox.WAKE}*")
         await pubsub.get_message(timeout=5)
-        await send(message(), "alice", "bob")
+        outgoing = message()
+        await send(outgoing, "alice", "bob")
         heard = await pubsub.get_message(timeout=5)
         assert heard is not None
         assert heard["channel"] == f"{inbox.WAKE}prc_one"
-        assert json.loads(heard["data"]) == {"tenant": "acme", "receivers": ["alice"]}
+        (view,) = await inbox.read("acme", [("alice", 0)], 1)
+        assert json.loads(heard["data"]) == {
+            "tenant": "acme",
+            "grown": ["alice", view.epoch, "1", ""],
+            "id": outgoing.id,
+            "frame": frames.message_body(outgoing),
+            "expires": str(int(outgoing.expires_at.timestamp() * 1000)),
+            "excluded": "",
+        }
         assert await pubsub.get_message(timeout=0.1) is None
+
+
+async def test_a_wake_up_carries_no_long_message_and_none_that_is_put_back() -> None:
+    await look("alice")
+    await holders.hold("acme", ["alice"], "prc_one")
+    client: Any = redis.aclient("acme")
+    async with client.pubsub() as pubsub:
+        await pubsub.subscribe(f"{inbox.WAKE}prc_one")
+        await pubsub.get_message(timeout=5)
+        long, back = message(title="x" * 20_000), message()
+        await send(long, "alice")
+        await inbox.append(back, [recipient(back, "alice")], frames.message_body(back), restoring=True)
+        heard = [json.loads((await pubsub.get_message(timeout=5))["data"]) for _ in range(2)]
+        (view,) = await inbox.read("acme", [("alice", 0)], 1)
+        assert heard == [{"tenant": "acme", "grown": ["alice", view.epoch, offset, ""]} for offset in ("1", "2")]
