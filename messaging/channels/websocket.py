@@ -19,6 +19,9 @@ class WebSocket(Channel):
     needs_address = False
     sent_waits: ClassVar[bool] = True
 
+    def __init__(self) -> None:
+        self._reports = inbox_ended.Reports()
+
     def clean_address(self, value: Any) -> str:
         if value not in (None, ""):
             raise ValueError("This channel needs no address: leave it out, the receiver's name is enough.")
@@ -49,7 +52,10 @@ class WebSocket(Channel):
                 keeper=place.keeper,
             )
         if appending.ended:
-            await inbox_ended.report(message.tenant)
+            self._reports.ask(message.tenant)
 
     def put_back(self, limit: int) -> int:
         return inbox_restore.put_back(limit)
+
+    async def aclose(self) -> None:
+        await self._reports.aclose()
