@@ -29,7 +29,7 @@ OPEN = {
     "subscriptions": {"services", "selectors", "addresses", "inputs", "names", "reaching"},
     "feedback": {
         *("services", "selectors", "events", "serializers", "waiting", "webhooks"),
-        *("search", "export", "pruning", "erasing"),
+        *("search", "export", "pruning", "erasing", "rollups", "series", "periods"),
     },
 }
 """What other apps may use of an app; its documents and models are its own."""
