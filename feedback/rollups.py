@@ -24,7 +24,7 @@ _AGE_SHARE, _LONGEST = 30, timedelta(hours=3)
 _LEAST = {
     Interval.MINUTE: timedelta(seconds=1),
     Interval.HOUR: timedelta(seconds=5),
-    Interval.DAY: timedelta(seconds=30),
+    Interval.DAY: timedelta(seconds=10),
 }
 _MARGIN = {Interval.MINUTE: timedelta(hours=2), Interval.HOUR: timedelta(days=2), Interval.DAY: timedelta(days=2)}
 """So much longer than KEPT a period is there, so that its parent never misses one."""

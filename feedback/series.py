@@ -1,12 +1,13 @@
 """Reading totals over time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from feedback.counting import Tally
+from feedback.counting import AnySpeeds, Tally
 from feedback.documents import PeriodTotals, collection
+from feedback.events import Status
 from feedback.periods import LENGTH, Interval, floor
 from feedback.speeds import percentile
 from sprayer_project.errors import Invalid
@@ -47,6 +48,8 @@ class Series:
     """All of them together."""
     latency: Mapping[str, Mapping[str, Latency]]
     """channel -> status (sent, delivered) -> how long it took."""
+    overall: Mapping[str, Latency]
+    """status -> how long it took on all of these channels."""
 
 
 def series(
@@ -82,12 +85,29 @@ def series(
         rows=rows,
         channels=dict(sorted(together.channels.items())),
         latency={name: _latencies(speeds) for name, speeds in sorted(together.speeds.items())},
+        overall=_latencies(_over_all(together.speeds)),
+    )
+
+
+def ever(tenant: str, statuses: Collection[Status]) -> bool:
+    """Whether a delivery of the tenant, live or test, stands at one of these statuses."""
+    query = {"tenant": tenant, "mode": {"$in": ["live", "test"]}, "interval": Interval.DAY.value}
+    found = collection(PeriodTotals).find(query, {"channels": 1})
+    return any(
+        counts.get(status) for one in found for counts in one.get("channels", {}).values() for status in statuses
     )
 
 
 def _found(tenant: str, mode: str, interval: Interval, start: datetime, end: datetime) -> list[dict[str, Any]]:
     query = {"tenant": tenant, "mode": mode, "interval": interval.value, "start": {"$gte": start, "$lt": end}}
     return sorted(collection(PeriodTotals).find(query), key=lambda one: one["start"])
+
+
+def _over_all(speeds: AnySpeeds) -> Mapping[str, Mapping[str, int]]:
+    together = Tally()
+    for measured in speeds.values():
+        together.add({}, {"": measured})
+    return together.speeds.get("", {})
 
 
 def _latencies(speeds: Mapping[str, Mapping[str, int]]) -> dict[str, Latency]:
