@@ -102,6 +102,8 @@ class DeliveryEvent:
     """With sent: it waits in an inbox, so its expiry still applies. With expired and suppressed: it waited in one."""
     keeper: str = ""
     """With waiting: "<shard>/<incarnation>" of the memory that holds it, so that it is found when that is lost."""
+    scheduled: bool = False
+    """The message had a send_at."""
     fact: str = ""
     """A time of its own that is no status: opened, clicked, complained, unsubscribed, delayed. The status is what it
     implies (delivered, sent)."""
