@@ -1,16 +1,14 @@
 """The status feeder: from the record queue to the record, a batch at a time."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
 from django.conf import settings
 
-from feedback import services
-from feedback.events import DeliveryEvent, is_connection
-from feedback.updates import check
+from feedback import decoding, services
+from feedback.events import DeliveryEvent
 from sprayer_project import amqp, metrics, worker
 
 log = structlog.get_logger(__name__)
@@ -56,18 +54,5 @@ def _handle(items: Sequence[worker.Item]) -> None:
 
 def decode(body: bytes) -> tuple[list[DeliveryEvent], str]:
     """The deliveries' events of one AMQP message, and what is wrong with the first bad one; empty when none is."""
-    try:
-        bodies = json.loads(body)
-        if not isinstance(bodies, list):
-            raise TypeError("the body is no list")
-    except (ValueError, TypeError, RecursionError) as error:
-        return [], f"no events: {error}"
-    events, reason = [], ""
-    for index, found in enumerate(bodies):
-        if is_connection(found):
-            continue
-        try:
-            events.append(check(DeliveryEvent.from_json(found)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = reason or f"event {index}: {type(error).__name__}: {error}"
-    return events, reason
+    events, reason = decoding.decode(body)
+    return [event for event in events if isinstance(event, DeliveryEvent)], reason

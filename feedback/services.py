@@ -11,7 +11,7 @@ from pymongo.errors import BulkWriteError
 
 from feedback import parking, selectors, updates
 from feedback.documents import Collection
-from feedback.events import OPEN, ConnectionEvent, DeliveryEvent, Status
+from feedback.events import OPEN, DeliveryEvent, Event, Status
 from feedback.selectors import DeliveryRow
 from sprayer_project import amqp
 from sprayer_project.errors import Conflict, NotFound
@@ -43,12 +43,12 @@ def to_webhooks(events: Iterable[DeliveryEvent]) -> None:
     amqp.publish([amqp.Publication("", amqp.WEBHOOK_QUEUE, item.body) for item in found])
 
 
-def report(events: Iterable[DeliveryEvent]) -> None:
+def report(events: Iterable[Event]) -> None:
     """Returns when the broker has confirmed the events. Raises amqp.BrokerUnavailable."""
     amqp.publish(list(publications(event.to_json() for event in events)))
 
 
-async def areport(events: Iterable[DeliveryEvent | ConnectionEvent]) -> None:
+async def areport(events: Iterable[Event]) -> None:
     await areport_encoded(event.to_json() for event in events)
 
 

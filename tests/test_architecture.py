@@ -26,7 +26,7 @@ OPEN = {
         *("services", "selectors", "api", "authentication", "console"),
         *("keys", "rights", "encryption", "cache"),
     },
-    "subscriptions": {"services", "selectors", "addresses", "inputs", "names", "reaching"},
+    "subscriptions": {"services", "selectors", "addresses", "changes", "inputs", "names", "reaching"},
     "feedback": {
         *("services", "selectors", "events", "serializers", "waiting", "webhooks"),
         *("search", "export", "pruning", "erasing"),
