@@ -47,7 +47,7 @@ def _handle(items: Sequence[worker.Item]) -> None:
     # An AMQP message holds up to a few hundred events: a bulk of them all could outlast any timeout, every time.
     for start in range(0, len(events), settings.FEEDER_BATCH):
         if found := services.write(events[start : start + settings.FEEDER_BATCH]):
-            services.to_webhooks(found)
+            services.tell_found(found)
     newest = max(event.at for event in events)
     metrics.FEEDER_LAG.set(max(0.0, (datetime.now(UTC) - newest).total_seconds()))
 

@@ -36,7 +36,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[None, Caller]:
         """Raises Unauthorized (missing_key, invalid_key, expired_key, revoked_key), Forbidden (tenant_inactive)."""
-        return None, caller_of(_bearer(request.META.get("HTTP_AUTHORIZATION", "")))
+        return None, caller_of(bearer(request.META.get("HTTP_AUTHORIZATION", "")))
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
@@ -75,7 +75,8 @@ class HasScope(BasePermission):
         return True
 
 
-def _bearer(header: str) -> str:
+def bearer(header: str) -> str:
+    """The key of an Authorization header. Raises Unauthorized."""
     scheme, _, plain = header.partition(" ")
     if scheme.lower() != "bearer" or not plain.strip():
         raise Unauthorized("missing_key", "Send your API key as `Authorization: Bearer spr_live_...`.")

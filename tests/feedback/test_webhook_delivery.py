@@ -313,7 +313,7 @@ async def test_an_event_that_names_only_the_providers_id_comes_once_its_delivery
         await until(lambda: tenant.got, "the first event")
         assert await worker.in_thread(services.write, [opened]) == []
         found = await worker.in_thread(services.write, [sent])
-        await worker.in_thread(services.to_webhooks, found)
+        await worker.in_thread(services.tell_found, found)
         await until(lambda: len(tenant.events) == 2, "the second event")
     assert [(got["type"], got["delivery"]) for got in tenant.events] == [
         ("delivery.sent", sent.delivery),
