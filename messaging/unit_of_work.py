@@ -20,6 +20,7 @@ from messaging import collapsing, payloads, routing
 from messaging.documents import Message
 from sprayer_project import amqp, metrics, redis
 from sprayer_project.mongo import DURABLE
+from tenants import activity
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,7 @@ def accept(record: dict[str, Any]) -> None:
     except DuplicateKeyError as error:
         raise Duplicate from error
     metrics.ACCEPTED.labels(mode=record["mode"]).inc()
+    activity.note_message(record["tenant"], _shown(record))
     crowded = _prepare(record)
     if record["status"] == "accepted":
         route(record, crowded)
@@ -65,6 +67,12 @@ def route(record: Mapping[str, Any], crowded: bool = False) -> bool:
         return False
     _marker().mark(record["_id"], routed=not record["routes"])
     return True
+
+
+def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What whoever looks on sees of a message: nothing of what it says, and how many it names instead of whom."""
+    to = {kind: len(names) for kind, names in record["to"].items() if names}
+    return {"mode": record["mode"], "message": record["_id"], "channels": record["channels"], "to": to}
 
 
 def _prepare(record: Mapping[str, Any]) -> bool:

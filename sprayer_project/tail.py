@@ -13,8 +13,8 @@ from typing import Any, cast
 
 from sprayer_project import redis
 
-ENTRY_EVENTS, ENTRY_BYTES = 50, 8_000
-"""Of an entry: events that happen together share one. A single event that is larger is alone."""
+ENTRY_BYTES = 8_000
+"""Of an entry that several events share."""
 
 _CURRENT = """
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
@@ -86,6 +86,8 @@ class Tail:
     seconds: int
     on_demand: bool = False
     """Kept by those who look, and written only while they do; else kept by those who write."""
+    together: int = 50
+    """Events that may share an entry, when they are appended at the same time."""
 
     @property
     def keys(self) -> list[str]:
@@ -108,9 +110,8 @@ class Entry:
     """Each as its JSON."""
 
 
-def append(tail: Tail, events: Sequence[str]) -> None:
-    """Raises redis errors."""
-    client = redis.client(tail.tenant)
+def append(client: redis.Client, tail: Tail, events: Sequence[str]) -> None:
+    """With a client of the tenant's shard. Raises redis errors."""
     client.register_script(_APPEND)(keys=tail.keys, args=_appended(tail, events))
 
 
@@ -177,7 +178,7 @@ def _appended(tail: Tail, events: Sequence[str]) -> list[Any]:
     together: list[str] = []
     size = 0
     for event in events:
-        if together and (len(together) == ENTRY_EVENTS or size + len(event) > ENTRY_BYTES):
+        if together and (len(together) == tail.together or size + len(event) > ENTRY_BYTES):
             arguments += [len(together), *together]
             together, size = [], 0
         together.append(event)

@@ -29,6 +29,8 @@ class Caller:
     scopes: frozenset[str]
     rate_limit: str = ""
     """The tenant's own, as 6000/minute; empty: the default."""
+    key_prefix: str = ""
+    key_name: str = ""
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -54,7 +56,8 @@ def caller_of(plain: str) -> Caller:
     if not found.tenant.is_active:
         raise Forbidden("tenant_inactive", "This tenant is not active: ask the operators.")
     services.note_key_use(found.id, found.last_used_at)
-    return Caller(found.tenant.slug, found.mode, found.id, found.scopes, found.tenant.rate_limit)
+    names = {"key_prefix": found.prefix, "key_name": found.name}
+    return Caller(found.tenant.slug, found.mode, found.id, found.scopes, found.tenant.rate_limit, **names)
 
 
 def login_name(request: HttpRequest, credentials: Mapping[str, Any] | None) -> str:

@@ -23,7 +23,7 @@ WIRING = {"sprayer_project/urls.py", "sprayer_project/asgi.py", "sprayer_project
 """Where the project knows its apps."""
 OPEN = {
     "tenants": {
-        *("services", "selectors", "api", "authentication", "console"),
+        *("services", "selectors", "api", "authentication", "console", "activity"),
         *("keys", "rights", "encryption", "cache"),
     },
     "subscriptions": {"services", "selectors", "addresses", "changes", "inputs", "names", "reaching"},
@@ -41,6 +41,7 @@ OPEN_FOR = {
     ("messaging/views.py", "tenants.models"),
     ("messaging/channel_views.py", "tenants.models"),
     ("messaging/sandbox_views.py", "tenants.models"),
+    ("messaging/request_views.py", "tenants.models"),
     ("messaging/explain_views.py", "tenants.models"),
     # The type of who changes a webhook.
     ("feedback/webhooks.py", "tenants.models"),
