@@ -80,6 +80,7 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
         "keys": keys,
         "key-new": f"{keys}/new",
         "key-revoke": str(revoke),
+        "requests": f"{tenant}/requests",
         "account": "/accounts/",
         "not-found": f"{tenant}/nothing",
         "login": "/accounts/login",

@@ -22,6 +22,7 @@ from messaging.documents import Message
 from sprayer_project import amqp, metrics, redis
 from sprayer_project.errors import StoreUnavailable
 from sprayer_project.mongo import DURABLE
+from tenants import activity
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +45,8 @@ def accept(records: Sequence[dict[str, Any]]) -> frozenset[str]:
     stored = [record for record in records if record["_id"] not in held]
     for mode, count in Counter(record["mode"] for record in stored).items():
         metrics.ACCEPTED.labels(mode=mode).inc(count)
+    for record in stored:
+        activity.note_message(record["tenant"], _shown(record))
     crowded = _prepare(stored)
     _route([record for record in stored if record["status"] == "accepted"], crowded)
     return held
@@ -94,6 +97,12 @@ def _route(records: Sequence[Mapping[str, Any]], crowded: Set[str]) -> bool:
     for record in records:
         _marker().mark(record["_id"], routed=not record["routes"])
     return True
+
+
+def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What whoever looks on sees of a message: nothing of what it says, and how many it names instead of whom."""
+    to = {kind: len(names) for kind, names in record["to"].items() if names}
+    return {"mode": record["mode"], "message": record["_id"], "channels": record["channels"], "to": to}
 
 
 def _prepare(records: Sequence[Mapping[str, Any]]) -> frozenset[str]:

@@ -23,10 +23,10 @@ WIRING = {"sprayer_project/urls.py", "sprayer_project/asgi.py", "sprayer_project
 """Where the project knows its apps."""
 OPEN = {
     "tenants": {
-        *("services", "selectors", "api", "authentication", "console"),
+        *("services", "selectors", "api", "authentication", "console", "activity"),
         *("keys", "rights", "encryption", "cache"),
     },
-    "subscriptions": {"services", "selectors", "addresses", "inputs", "names", "reaching"},
+    "subscriptions": {"services", "selectors", "addresses", "changes", "inputs", "names", "reaching"},
     "feedback": {
         *("services", "selectors", "events", "serializers", "waiting", "webhooks"),
         *("search", "export", "pruning", "erasing", "rollups", "series", "periods", "backlog"),
@@ -41,6 +41,7 @@ OPEN_FOR = {
     ("messaging/views.py", "tenants.models"),
     ("messaging/channel_views.py", "tenants.models"),
     ("messaging/sandbox_views.py", "tenants.models"),
+    ("messaging/request_views.py", "tenants.models"),
     ("messaging/explain_views.py", "tenants.models"),
     ("messaging/overview_views.py", "tenants.models"),
     # The type of who changes a webhook.
