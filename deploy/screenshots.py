@@ -43,7 +43,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def log_in(page: Page, url: str, email: str, password: str) -> None:
-    page.goto(f"{url}/accounts/login")
+    page.goto(f"{url}/accounts/login/")
     page.get_by_label("E-mail address").fill(email)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
@@ -79,9 +79,17 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
         "keys": keys,
         "key-new": f"{keys}/new",
         "key-revoke": str(revoke),
+        "settings": f"{tenant}/settings",
+        "members": f"{tenant}/settings/members",
+        "audit": f"{tenant}/settings/audit",
+        "tenant-delete": f"{tenant}/settings/delete",
         "account": "/accounts/",
         "not-found": f"{tenant}/nothing",
-        "login": "/accounts/login",
+        "second-factor": "/accounts/2fa/",
+        "sessions": "/accounts/sessions/",
+        "tenant-new": "/accounts/tenants/new",
+        "login": "/accounts/login/",
+        "signup": "/accounts/signup/",
     }
 
 

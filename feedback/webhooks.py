@@ -213,8 +213,7 @@ def _secrets(row: Webhook) -> tuple[str, str, datetime | None]:
 
 def _changed(row: Webhook, actor: Actor, action: str, detail: Mapping[str, Any]) -> None:
     """Note it; a path or query of a URL may hold a secret, so its host alone is named."""
-    by_key = {"key": actor.key} if actor.key else {}
-    services.audit(row.tenant, actor.user, action, row.id, {**detail, **by_key}, actor.ip)
+    services.audit(row.tenant, actor.user, action, row.id, detail, actor.ip, actor.key)
     _subscribed.forget(row.tenant.slug)
     transaction.on_commit(lambda: _subscribed.forget(row.tenant.slug))
 

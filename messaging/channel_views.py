@@ -34,7 +34,7 @@ def channel(request: HttpRequest, member: Membership, channel: str) -> HttpRespo
     """
     found = _channel(channel)
     if request.method == "POST":
-        _authorize(request, member)
+        tenants.require(member, "channels")
     stored = _stored(member, found)
     if not found.Config.base_fields or not tenants.can(member.role, "channels"):
         return _show(request, member, found, None)
@@ -97,10 +97,6 @@ def _channel(name: str) -> Channel:
     if name not in registry():
         raise Http404(f"There is no channel {name!r}.")
     return registry()[name]
-
-
-def _authorize(request: HttpRequest, member: Membership) -> None:
-    tenants.authorize(request.user, member.tenant.slug, "channels")
 
 
 def _stored(member: Membership, found: Channel) -> tenants.ChannelSettings | None:

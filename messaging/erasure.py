@@ -40,11 +40,11 @@ class Erased:
     """Whether everything was found in this step; else the sweeper goes on at once."""
 
 
-def erase(tenant: str, receiver: str, key: str) -> Erased:
+def erase(tenant: str, receiver: str, key: str, ip: str | None = None) -> Erased:
     """Erase a receiver or, as addr:<hash>, a plain address. Raises the errors of MongoDB and SQL.
 
     Repeating it is harmless: within a day it continues the same erasure. key: the id of the API key that asks, for the
-    audit log, which has the mark and not the name.
+    audit log with its ip, which has the mark and not the name.
     """
     now = datetime.now(UTC)
     row = reaching.receivers_named(tenant, [receiver]).get(receiver)
@@ -60,7 +60,7 @@ def erase(tenant: str, receiver: str, key: str) -> Erased:
         return_document=ReturnDocument.AFTER,
     )
     subscriptions.erase_receiver(tenant, receiver)
-    tenants.audit(tenant, None, "receiver.erased", note["mark"], {"key": key})
+    tenants.audit(tenant, None, "receiver.erased", note["mark"], ip=ip, key=key)
     done = _step(note)
     log.info("receiver erased", tenant=tenant, mark=note["mark"], done=done)
     return Erased(note["mark"], done)

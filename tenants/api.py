@@ -3,6 +3,7 @@
 from typing import Any, ClassVar, cast
 
 from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -10,7 +11,7 @@ from rest_framework.views import APIView
 import tenants.openapi  # noqa: F401  (registers the security scheme)
 from sprayer_project import mongo
 from sprayer_project.errors import Limited, SprayerError, TooLarge
-from tenants import limiter
+from tenants import console, limiter
 from tenants.authentication import Caller
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -67,6 +68,11 @@ class ApiView(APIView):
     def caller(self) -> Caller:
         """The key behind the request, once it is authenticated."""
         return cast(Caller, self.request.auth)
+
+    @property
+    def ip(self) -> str | None:
+        """Where the request came from, for the audit log."""
+        return console.ip_of(cast(HttpRequest, self.request))
 
     def _limit(self, request: Request) -> None:
         if not isinstance(request.auth, Caller):

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from django import template
+from django.conf import settings
 from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -14,6 +15,12 @@ register = template.Library()
 def icon(name: str) -> SafeString:
     """A picture of static/icons.svg, for the eye only."""
     return format_html('<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>', static("icons.svg"), name)
+
+
+@register.simple_tag
+def signup_open() -> bool:
+    """Whether everybody may sign up here."""
+    return bool(settings.SIGNUP)
 
 
 @register.simple_tag
