@@ -167,6 +167,12 @@ def delete(row: Webhook, actor: Actor) -> None:
     row.delete()
 
 
+def remove_all(tenant: str) -> None:
+    """With their tenant; what waits for them is the record's, and goes there."""
+    Webhook.objects.filter(tenant__slug=tenant).delete()
+    _subscribed.forget(tenant)
+
+
 @transaction.atomic
 def disable(webhook: str, reason: Webhook.Reason) -> bool:
     """Turn off what its endpoint does not want or does not take, and have its people told; False when it was off."""

@@ -85,7 +85,7 @@ class TenantAdmin(_TenantAdmin):
     list_filter = ("is_active",)
     search_fields = ("slug", "name", "memberships__user__email")
     inlines = (MembershipInline,)
-    readonly_fields = ("shard", "state", "created_at")
+    readonly_fields = ("shard", "state", "created_at", "deleted_at", "removed_at")
     change_form_template = "tenants/operators_tenant.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:

@@ -81,6 +81,9 @@ class Tenant(models.Model):
         null=True, blank=True, editable=False, help_text="Since when everything of it is being removed."
     )
     removed_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="When nothing was left.")
+    look_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When the sweeper looks for what is left."
+    )
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Raises ValueError when the slug of a stored tenant was changed."""

@@ -1,6 +1,6 @@
 """A tenant as a whole: its name and how long it keeps things, and its end."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 
@@ -8,6 +8,8 @@ from sprayer_project.errors import Conflict
 from tenants import selectors, services
 from tenants.models import ApiKey, AuditEntry, ChannelConfig, Invitation, Membership, Tenant, User
 
+_LOOKS = (timedelta(minutes=1), timedelta(hours=1), timedelta(days=1))
+"""After the deletion: what was under way may have written once more."""
 _KEPT = ("tenant.created", "tenant.deleted")
 
 
@@ -40,24 +42,30 @@ def delete(tenant: Tenant, slug: str, by: User, ip: str | None = None) -> None:
     if slug != tenant.slug:
         raise Conflict("wrong_slug", f"Type {tenant.slug} to confirm.")
     tenant.is_active, tenant.deleted_at = False, datetime.now(UTC)
-    tenant.save(update_fields=["is_active", "deleted_at"])
+    tenant.look_at = tenant.deleted_at
+    tenant.save(update_fields=["is_active", "deleted_at", "look_at"])
     services.audit(tenant, by, "tenant.deleted", tenant.slug, ip=ip)
     services.changed()
 
 
-def being_deleted() -> list[str]:
-    """Slugs of tenants of which something may be left. Raises StoreUnavailable."""
+def due() -> list[str]:
+    """Slugs of deleted tenants of which something may be left. Raises StoreUnavailable."""
     with selectors.sql():
-        found = Tenant.objects.filter(deleted_at__isnull=False, removed_at=None)
-        return list(found.order_by("deleted_at").values_list("slug", flat=True))
+        found = Tenant.objects.filter(look_at__lte=datetime.now(UTC)).order_by("look_at")
+        return list(found.values_list("slug", flat=True))
 
 
 @transaction.atomic
 def remove_rows(tenant: str) -> None:
-    """The last step: people, keys, configurations and log in SQL. The slug stays, with who made and who ended it."""
-    row = selectors.tenant_named(tenant)
+    """When the record and Redis are empty: people, keys, configurations and log in SQL, and when to look again.
+
+    The slug stays, with who made and who ended the tenant.
+    """
+    row, now = selectors.tenant_named(tenant), datetime.now(UTC)
     for model in (Membership, Invitation, ApiKey, ChannelConfig):
         model._default_manager.filter(tenant=row).delete()
     AuditEntry.objects.filter(tenant=row).exclude(action__in=_KEPT).delete()
-    row.name, row.removed_at = row.slug, datetime.now(UTC)
-    row.save(update_fields=["name", "removed_at"])
+    deleted_at = row.deleted_at or now
+    later = [deleted_at + wait for wait in _LOOKS if deleted_at + wait > now]
+    row.name, row.look_at, row.removed_at = row.slug, min(later, default=None), None if later else now
+    row.save(update_fields=["name", "look_at", "removed_at"])

@@ -23,7 +23,7 @@ WIRING = {"sprayer_project/urls.py", "sprayer_project/asgi.py", "sprayer_project
 """Where the project knows its apps."""
 OPEN = {
     "tenants": {
-        *("services", "selectors", "api", "authentication", "console"),
+        *("services", "selectors", "api", "authentication", "console", "tenancy"),
         *("keys", "rights", "encryption", "cache"),
     },
     "subscriptions": {"services", "selectors", "addresses", "inputs", "names", "reaching"},
