@@ -80,6 +80,7 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
         "key-new": f"{keys}/new",
         "key-revoke": str(revoke),
         "settings": f"{tenant}/settings",
+        "limits": f"{tenant}/settings/limits",
         "members": f"{tenant}/settings/members",
         "audit": f"{tenant}/settings/audit",
         "tenant-delete": f"{tenant}/settings/delete",

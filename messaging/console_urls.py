@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from messaging import channel_views, explain_views, sandbox_views, views
+from messaging import channel_views, explain_views, sandbox_views, usage_views, views
 
 console_urls = [
     path("", views.index, name="console"),
@@ -20,6 +20,7 @@ console_urls = [
     path("sandbox/<str:channel>", sandbox_views.sandbox, name="console-sandbox"),
     path("sandbox/<str:channel>/live", sandbox_views.sandbox_live, name="console-sandbox-live"),
     path("sandbox/<str:channel>/html/<str:arrival>", sandbox_views.sandbox_html, name="console-sandbox-html"),
+    path("settings/limits", usage_views.limits, name="console-limits"),
     path("channels", channel_views.channels, name="console-channels"),
     path("channels/<str:channel>", channel_views.channel, name="console-channel"),
     path("channels/<str:channel>/switch", channel_views.switch, name="console-channel-switch"),

@@ -23,7 +23,7 @@ WIRING = {"sprayer_project/urls.py", "sprayer_project/asgi.py", "sprayer_project
 """Where the project knows its apps."""
 OPEN = {
     "tenants": {
-        *("services", "selectors", "api", "authentication", "console", "tenancy"),
+        *("services", "selectors", "api", "authentication", "console", "tenancy", "limiter"),
         *("keys", "rights", "encryption", "cache"),
     },
     "subscriptions": {"services", "selectors", "addresses", "inputs", "names", "reaching"},
@@ -42,6 +42,7 @@ OPEN_FOR = {
     ("messaging/channel_views.py", "tenants.models"),
     ("messaging/sandbox_views.py", "tenants.models"),
     ("messaging/explain_views.py", "tenants.models"),
+    ("messaging/usage_views.py", "tenants.models"),
     # The type of who changes a webhook.
     ("feedback/webhooks.py", "tenants.models"),
     ("feedback/webhook_views.py", "tenants.models"),

@@ -19,6 +19,7 @@ OF_ACME = (
     "keys",
     "keys/new",
     "settings",
+    "settings/limits",
     "settings/members",
     "settings/audit",
 )
