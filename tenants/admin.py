@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
+from django.views.generic import RedirectView
 
 from sprayer_project import redis
 from tenants import console, impersonation, limiter, services
@@ -35,6 +36,7 @@ else:
 
 # One way to log in, with second factors and limits: the console's.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+admin.site.password_change = RedirectView.as_view(pattern_name="account_change_password")  # type: ignore[method-assign,assignment]
 admin.site.site_header = admin.site.site_title = "Sprayer's operators"
 admin.site.index_title = "All tenants"
 admin.site.unregister(Authenticator)

@@ -78,16 +78,22 @@ class TenantForm(forms.Form):
 class RoleForm(forms.Form):
     """Which role; those that the giver may give."""
 
+    explained = False
     role = forms.ChoiceField()
 
     def __init__(self, giver: str, data: Any = None, initial: str = "viewer", auto_id: str = "id_%s") -> None:
         super().__init__(data, initial={"role": initial}, auto_id=auto_id)
         self.fields["role"] = forms.ChoiceField(
-            choices=[(role, f"{role}: {ROLE_MEANINGS[role]}") for role in ROLES if may_give(giver, role)]
+            choices=[
+                (role, f"{role}: {ROLE_MEANINGS[role]}" if self.explained else role)
+                for role in ROLES
+                if may_give(giver, role)
+            ]
         )
 
 
 class InvitationForm(RoleForm):
+    explained = True
     email = forms.EmailField(label="E-mail address", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
 
     field_order = ["email", "role"]

@@ -22,11 +22,8 @@ def change(
     before = {"name": row.name, "retention_days": row.retention_days}
     row.name, row.retention_days = name, retention_days
     row.save(update_fields=["name", "retention_days"])
-    changed = {
-        field: [old, new]
-        for (field, old), new in zip(before.items(), (name, retention_days), strict=True)
-        if old != new
-    }
+    after = {"name": name, "retention_days": retention_days}
+    changed = {field: {"from": old, "to": after[field]} for field, old in before.items() if old != after[field]}
     if changed:
         services.audit(row, by, "tenant.changed", row.slug, changed, ip)
     services.changed()

@@ -31,6 +31,18 @@ def moment(at: datetime | None, otherwise: str = "—") -> SafeString:
     return format_html('<time datetime="{}">{} UTC</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S}")
 
 
+@register.filter
+def told(value: object) -> str:
+    """A value of an audit entry's detail, for people."""
+    if isinstance(value, dict) and value.keys() == {"from", "to"}:
+        return f"{told(value['from'])} → {told(value['to'])}"
+    if isinstance(value, list):
+        return ", ".join(told(item) for item in value)
+    if value is None or value == "":
+        return "none"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
 @register.simple_tag
 def badge(status: str) -> SafeString:
     """A status in its colour."""

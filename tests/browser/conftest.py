@@ -9,10 +9,12 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from deploy.screenshots import chromium, log_in
 from subscriptions.inputs import AddressInput
 from subscriptions.services import put_receiver
+from tenants.models import User
 from tests.conftest import TenantUnderTest
 from tests.live import LiveSystem
 
 PASSWORD = "a long enough password"
+ROOT = "root@sprayer.example"
 
 
 class Visitor:
@@ -78,6 +80,14 @@ def whole_console(live_system: LiveSystem, people: None) -> Iterator[ConsoleUnde
     assert web.url is not None
     with chromium() as browser:
         yield ConsoleUnderTest(web.url, browser)
+
+
+@pytest.fixture
+def operators_console(transactional_db: None, request: pytest.FixtureRequest) -> ConsoleUnderTest:
+    """The same for an operator, root, who is a superuser."""
+    User.objects.create_superuser(ROOT, PASSWORD)
+    found: ConsoleUnderTest = request.getfixturevalue("console")
+    return found
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import expect
 
-from tests.browser.conftest import PASSWORD, ConsoleUnderTest, Visitor
+from tests.browser.conftest import PASSWORD, ROOT, ConsoleUnderTest, Visitor
 from tests.live import wait_for
 from tests.mails import letters, link_in, one_time_code
 
@@ -110,3 +110,22 @@ def test_a_person_signs_up_makes_a_tenant_and_invites_somebody_who_sees_and_cann
     expect(vera.page.get_by_text("Dora", exact=True).first).to_be_visible()
     expect(vera.page.get_by_role("button", name="Send the invitation")).to_have_count(0)
     assert dora.problems == [] and not [said for said in vera.problems if "403" not in said]
+
+
+def test_operators_pages_keep_the_policy_and_show_a_console_as_its_member_sees_it(
+    operators_console: ConsoleUnderTest,
+) -> None:
+    root = operators_console.visit(ROOT)
+    for path in ("", "tenants/tenant/", "tenants/tenant/add/", "tenants/user/", "tenants/auditentry/"):
+        assert root.open(f"/operators/{path}") == 200
+        root.page.wait_for_load_state("networkidle")
+    root.open("/operators/tenants/tenant/?q=acme")
+    root.page.get_by_role("link", name="acme", exact=True).click()
+    root.page.wait_for_load_state("networkidle")
+    root.page.get_by_role("button", name="bob@acme.example, viewer").click()
+    expect(root.page).to_have_url(f"{root.url}/t/acme/messages")
+    expect(root.page.get_by_text("see Acme as bob@acme.example, viewer")).to_be_visible()
+    expect(root.page.get_by_role("link", name="Send a message")).to_have_count(0)
+    root.page.get_by_role("button", name="End").click()
+    expect(root.page.get_by_role("heading", name="Change tenant")).to_be_visible()
+    assert root.problems == []

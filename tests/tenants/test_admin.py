@@ -92,3 +92,7 @@ def test_a_lost_second_factor_is_taken_off_and_its_secret_is_shown_to_nobody(
         assert "a-very-secret-secret" not in operator.get(f"/operators/mfa/authenticator/{page}").content.decode()
     operator.post(f"/operators/mfa/authenticator/{lost.pk}/delete/", {"post": "yes"})
     assert not Authenticator.objects.exists()
+
+
+def test_operators_change_their_password_where_everybody_does(operator: Client) -> None:
+    assert operator.get("/operators/password_change/")["Location"] == "/accounts/password/change/"

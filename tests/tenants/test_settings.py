@@ -28,9 +28,10 @@ def test_an_admin_renames_the_tenant_and_the_log_says_from_what_to_what(acme: Te
     admin = services.add_member("acme", "ada@acme.example", "admin").user
     assert _as(admin).post(SETTINGS, {"name": "Acme & Sons", "retention_days": ""}).status_code == 302
     assert _acme().name == "Acme & Sons"
+    assert "name: Acme → Acme &amp; Sons" in _as(acme.owner).get(f"{SETTINGS}/audit").content.decode()
     entry = selectors.audit_entries("acme")[0]
     assert (entry.action, entry.by_email) == ("tenant.changed", "ada@acme.example")
-    assert entry.detail == {"name": ["Acme", "Acme & Sons"]}
+    assert entry.detail == {"name": {"from": "Acme", "to": "Acme & Sons"}}
 
 
 def test_what_did_not_change_is_not_in_the_log(acme: TenantUnderTest) -> None:
