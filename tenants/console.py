@@ -14,7 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from sprayer_project.errors import STORE_ERRORS, Invalid, NotFound, StoreUnavailable
-from tenants import impersonation, selectors
+from tenants import impersonation, selectors, services
 from tenants.models import Membership, User
 from tenants.rights import RIGHTS, Forbidden, can
 
@@ -65,6 +65,13 @@ def show(
         "seen_as": seen if seen and seen.tenant == member.tenant else None,
     }
     return render(request, template, {**frame, **context}, status=status)
+
+
+def note(
+    request: HttpRequest, member: Membership, action: str, target: str, detail: Mapping[str, Any] | None = None
+) -> None:
+    """Into the audit log: a change that a page made with a service that knows no people."""
+    services.audit(member.tenant, member.user, action, target, detail, ip_of(request))
 
 
 def user_of(request: HttpRequest) -> User:

@@ -13,6 +13,7 @@ from messaging.forms import MessageFilter, SendForm
 from messaging.services import accept, cancel
 from subscriptions.services import put_receiver
 from tenants.models import User
+from tenants.selectors import audit_entries
 from tests.conftest import TenantUnderTest
 
 pytestmark = pytest.mark.services
@@ -134,6 +135,8 @@ def test_a_retry_opens_a_round(acme: TenantUnderTest) -> None:
     client = _as(acme.owner)
     client.post(f"/t/acme/deliveries/{delivery}/retry")
     assert "round 2" in _text(client, f"/t/acme/deliveries/{delivery}")
+    entry = audit_entries("acme")[0]
+    assert (entry.action, entry.target, entry.by) == ("delivery.retried", delivery, acme.owner)
 
 
 def test_a_delivered_delivery_is_not_retried(acme: TenantUnderTest) -> None:

@@ -13,6 +13,9 @@ from messaging import services
 from messaging.documents import UndecodableJob
 from sprayer_project.errors import SprayerError
 from tenants import selectors as tenants
+from tenants.services import audit
+
+_DONE = {"replay": "replayed", "drop": "dropped"}
 
 
 class Command(BaseCommand):
@@ -36,14 +39,17 @@ class Command(BaseCommand):
             raise CommandError("Name delivery ids, or --all.")
         ids = options["ids"] or [row.id for row in _dead(tenant, mode)]
         act = services.retry_delivery if options["action"] == "replay" else feedback.drop_dead
-        failed = 0
+        done, failed = 0, 0
         for identifier in ids:
             try:
                 act(tenant, mode, identifier)
+                done += 1
                 self.stdout.write(f"{identifier} {options['action']}: done")
             except SprayerError as error:
                 failed += 1
                 self.stderr.write(f"{identifier}: {error.detail}")
+        if done:
+            audit(tenant, None, f"dead_letters.{_DONE[options['action']]}", detail={"mode": mode, "count": done})
         if failed:
             raise CommandError(f"{failed} of {len(ids)} could not be done.")
 
