@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
+from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from feedback import webhooks
@@ -13,8 +14,9 @@ from tenants import limiter
 from tenants.cache import Remembered
 
 MOST = 100_000
-"""Counting stops here: a page must not wait for millions."""
-STORED = ("messages", "deliveries", "receivers", "groups", "subscriptions")
+"""Counting stops here, and after PATIENCE seconds: a page must not wait for millions."""
+PATIENCE = 0.2
+STORED = ("groups", "receivers", "subscriptions", "messages", "deliveries")
 _stored: Remembered[str, "Sequence[Stored]"] = Remembered(30)
 
 
@@ -35,10 +37,10 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """How many documents of a kind; more: at least so many."""
+    """How many documents of a kind; more: at least so many; None: too many to count while a page is made."""
 
     name: str
-    count: int
+    count: int | None
     more: bool
 
 
@@ -66,11 +68,26 @@ def shares(tenant: str, rate: str) -> list[Share]:
 
 def stored(tenant: str) -> Sequence[Stored]:
     """Counted anew after half a minute."""
-    return _stored.get(tenant, lambda: [_count(tenant, name) for name in STORED])
+    return _stored.get(tenant, lambda: _count_all(tenant))
+
+
+def forget() -> None:
+    """Count anew at the next look, in this process."""
+    _stored.clear()
+
+
+def _count_all(tenant: str) -> list[Stored]:
+    with mongo.patience(PATIENCE):
+        return [_count(tenant, name) for name in STORED]
 
 
 def _count(tenant: str, name: str) -> Stored:
-    number = mongo.database()[name].count_documents({"tenant": tenant}, limit=MOST)
+    try:
+        number = mongo.database()[name].count_documents({"tenant": tenant}, limit=MOST)
+    except PyMongoError as error:
+        if not error.timeout:
+            raise
+        return Stored(name, None, True)
     return Stored(name, number, number >= MOST)
 
 

@@ -10,6 +10,7 @@ from allauth.mfa.totp import forms as totp
 from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpRequest
 
 from tenants import invitations
@@ -63,6 +64,12 @@ class SignupForm(InOurWords, account.SignupForm):
         if not settings.SIGNUP and (self._invitation is None or email != self._invitation.email):
             raise ValidationError("The invitation is for another address: sign up with the one that it was mailed to.")
         return email
+
+    def save(self, request: HttpRequest) -> User:
+        """Never a person without an address to confirm: that is what operators make."""
+        with transaction.atomic():
+            user: User = super().save(request)
+        return user
 
     def custom_signup(self, request: HttpRequest, user: User) -> None:
         user.name = self.cleaned_data["name"]

@@ -16,6 +16,11 @@ pytestmark = [pytest.mark.services, pytest.mark.django_db]
 LIMITS = "/t/acme/settings/limits"
 
 
+@pytest.fixture(autouse=True)
+def _counts_anew() -> None:
+    usage.forget()
+
+
 def _as(user: User | None) -> Client:
     client = Client()
     assert user is not None
@@ -48,6 +53,7 @@ def test_webhooks_count_in_their_mode(acme: TenantUnderTest) -> None:
 
 def test_what_is_stored_is_counted_up_to_a_bound(acme: TenantUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "MOST", 2)
+    monkeypatch.setattr(usage, "PATIENCE", 10)
     for name in ("ann", "ben", "cleo"):
         subscriptions.put_receiver("acme", name, [])
     accept("acme", "live", {"to": {"receivers": ["ann"]}, "channels": ["websocket"], "content": {}})
@@ -59,6 +65,14 @@ def test_what_is_stored_is_counted_up_to_a_bound(acme: TenantUnderTest, monkeypa
         "groups": (0, False),
         "subscriptions": (0, False),
     }
+
+
+def test_a_page_does_not_wait_for_a_count(acme: TenantUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "PATIENCE", 0.000_001)
+    subscriptions.put_receiver("acme", "ann", [])
+    page = _as(acme.owner).get(LIMITS)
+    assert page.status_code == 200
+    assert page.content.decode().count("too many to count here") == len(usage.STORED)
 
 
 def test_every_member_sees_the_limits_and_a_stranger_none(acme: TenantUnderTest, globex: TenantUnderTest) -> None:
