@@ -1,7 +1,6 @@
 """Pages of a person: the first page, the account, a new tenant, an invitation. Logging in is django-allauth's."""
 
 from allauth.mfa.utils import is_mfa_enabled
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -26,7 +25,7 @@ def home(request: HttpRequest) -> HttpResponse:
         return redirect("console-messages", first.tenant.slug)
     invitation = invitations.remembered(request)
     context = {
-        "may_create": may_create(console.user_of(request)),
+        "may_create": selectors.can_create_tenants(console.user_of(request)),
         "invitation": invitation,
         "link": invitations.link(invitation) if invitation else "",
     }
@@ -49,7 +48,7 @@ def account(request: HttpRequest) -> HttpResponse:
         "form": form,
         "memberships": selectors.memberships(user),
         "second_factor": is_mfa_enabled(user),
-        "may_create": may_create(user),
+        "may_create": selectors.can_create_tenants(user),
     }
     return render(request, "tenants/account.html", context)
 
@@ -60,7 +59,7 @@ def account(request: HttpRequest) -> HttpResponse:
 def new_tenant(request: HttpRequest) -> HttpResponse:
     """A person's first tenant, or a further one."""
     user = console.user_of(request)
-    if not may_create(user):
+    if not selectors.can_create_tenants(user):
         return render(request, "tenants/no_tenant.html", {"may_create": False}, status=403)
     form = NewTenantForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -108,8 +107,3 @@ def end_impersonation(request: HttpRequest) -> HttpResponse:
     """Back to the operators' pages."""
     seen = impersonation.end(request, console.user_of(request), console.ip_of(request))
     return redirect("admin:tenants_tenant_change", seen.tenant.pk) if seen else redirect("home")
-
-
-def may_create(user: User) -> bool:
-    """Who may make a tenant at the console: everybody where people sign up, otherwise operators."""
-    return bool(settings.SIGNUP) or user.is_staff

@@ -165,6 +165,11 @@ def require(member: Membership, right: str) -> Membership:
     return member
 
 
+def can_create_tenants(user: User) -> bool:
+    """Who may make a tenant at the console: everybody where people sign up, otherwise operators."""
+    return bool(settings.SIGNUP) or user.is_staff
+
+
 def invitations(tenant: str) -> QuerySet[Invitation]:
     """Open ones and those that have expired, by address."""
     return Invitation.objects.filter(tenant__slug=tenant).select_related("tenant", "created_by").order_by("email")

@@ -9,6 +9,7 @@ root_urls = [path("", account_views.home, name="home")]
 account_urls = [
     path("", account_views.account, name="account"),
     path("tenants/new", account_views.new_tenant, name="tenant-new"),
+    path("tenants/<slug:tenant>/leave", member_views.leave, name="tenant-leave"),
     path("invitations/<str:token>", account_views.invitation, name="invitation"),
     path("impersonation/end", account_views.end_impersonation, name="impersonation-end"),
 ]
@@ -21,7 +22,6 @@ console_urls = [
     path("settings", settings_views.tenant, name="console-settings"),
     path("settings/members", member_views.members, name="console-members"),
     path("settings/members/invite", member_views.invite, name="console-member-invite"),
-    path("settings/members/leave", member_views.leave, name="console-member-leave"),
     path("settings/members/<str:person>/role", member_views.change_role, name="console-member-role"),
     path("settings/members/<str:person>/remove", member_views.remove, name="console-member-remove"),
     path(

@@ -8,6 +8,9 @@ from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from tenants.models import User
+from tenants.selectors import can_create_tenants
+
 register = template.Library()
 
 
@@ -21,6 +24,12 @@ def icon(name: str) -> SafeString:
 def signup_open() -> bool:
     """Whether everybody may sign up here."""
     return bool(settings.SIGNUP)
+
+
+@register.simple_tag
+def may_create(user: User) -> bool:
+    """Whether this person may make tenants at the console."""
+    return can_create_tenants(user)
 
 
 @register.simple_tag

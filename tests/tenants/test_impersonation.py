@@ -102,5 +102,5 @@ def test_nobody_else_begins_it(acme: TenantUnderTest, globex: TenantUnderTest, s
 
 
 def test_there_is_nothing_to_leave(acme: TenantUnderTest, superuser: User) -> None:
-    assert _see_as(superuser, _member(acme)).post("/t/acme/settings/members/leave").status_code == 403
+    assert _see_as(superuser, _member(acme)).post("/accounts/tenants/acme/leave").status_code == 403
     assert selectors.members("acme").count() == 2

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.services
 DORA = "dora@example.org"
 PASSWORD = "correct horse battery"
 MEMBERS = "/t/acme/settings/members"
+LEAVE = "/accounts/tenants/acme/leave"
 
 
 @pytest.fixture(autouse=True)
@@ -157,9 +158,9 @@ def test_nobody_gives_or_takes_a_role_above_the_own(acme: TenantUnderTest) -> No
 
 def test_the_last_owner_cannot_leave(acme: TenantUnderTest) -> None:
     alice = _as(acme.owner)
-    assert "A tenant keeps an owner" in alice.post(f"{MEMBERS}/leave", follow=True).content.decode()
+    assert "A tenant keeps an owner" in alice.post(LEAVE, follow=True).content.decode()
     services.add_member("acme", "bob@acme.example", "owner")
-    assert alice.post(f"{MEMBERS}/leave")["Location"] == "/"
+    assert alice.post(LEAVE)["Location"] == "/"
     assert [member.user.email for member in selectors.members("acme")] == ["bob@acme.example"]
 
 
@@ -169,12 +170,12 @@ def test_a_viewer_sees_the_members_and_changes_nothing(acme: TenantUnderTest) ->
     assert "alice@acme.example" in page and "Send the invitation" not in page and "Remove" not in page
     changes = ("invite", f"{alice.pk}/role", f"{alice.pk}/remove")
     assert [bob.post(f"{MEMBERS}/{change}").status_code for change in changes] == [403] * 3
-    assert "Leave Acme?" in bob.get(f"{MEMBERS}/leave").content.decode()
+    assert "Leave Acme?" in bob.get(LEAVE).content.decode()
 
 
 def test_a_stranger_finds_no_members(acme: TenantUnderTest, globex: TenantUnderTest) -> None:
     charlie, alice = _as(globex.owner), _member(acme.owner.email)
-    assert [charlie.get(f"{MEMBERS}{rest}").status_code for rest in ("", "/leave")] == [404] * 2
+    assert [charlie.get(path).status_code for path in (MEMBERS, LEAVE)] == [404] * 2
     assert charlie.post(f"{MEMBERS}/invite", {"email": DORA, "role": "viewer"}).status_code == 404
     assert charlie.post(f"/t/globex/settings/members/{alice.pk}/remove").status_code == 404
     assert selectors.members("acme").count() == 2
