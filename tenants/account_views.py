@@ -22,7 +22,7 @@ def home(request: HttpRequest) -> HttpResponse:
     """The first of the viewer's tenants, or what to do without one."""
     first = selectors.memberships(console.user_of(request)).first()
     if first is not None:
-        return redirect("console-messages", first.tenant.slug)
+        return redirect("console", first.tenant.slug)
     invitation = invitations.remembered(request)
     context = {
         "may_create": selectors.can_create_tenants(console.user_of(request)),
@@ -70,7 +70,7 @@ def new_tenant(request: HttpRequest) -> HttpResponse:
             form.add_error("slug", error.detail)
         else:
             messages.success(request, f"{tenant.name} is there, and you own it.")
-            return redirect("console-messages", tenant.slug)
+            return redirect("console", tenant.slug)
     return render(request, "tenants/tenant_new.html", {"form": form})
 
 
@@ -87,7 +87,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     if request.method == "POST" and user is not None and fits:
         member = invitations.accept(row, user, console.ip_of(request))
         messages.success(request, f"You are in: {member.role} of {member.tenant.name}.")
-        return redirect("console-messages", member.tenant.slug)
+        return redirect("console", member.tenant.slug)
     invitations.remember(request, token)
     here = request.path
     context = {

@@ -149,7 +149,7 @@ class TenantAdmin(_TenantAdmin):
         if not self.has_view_permission(request, found.tenant):
             raise PermissionDenied
         impersonation.start(request, console.user_of(request), found, console.ip_of(request))
-        return redirect("console-messages", found.tenant.slug)
+        return redirect("console", found.tenant.slug)
 
 
 class ReadOnlyAdmin(_AnyAdmin):

@@ -41,7 +41,7 @@ def _found(visitor: Visitor) -> None:
     visitor.page.get_by_label("Name").fill("Dora & Co")
     visitor.page.get_by_label("Slug").fill("dora")
     visitor.page.get_by_role("button", name="Make the tenant").click()
-    expect(visitor.page).to_have_url(f"{visitor.url}/t/dora/messages")
+    expect(visitor.page).to_have_url(f"{visitor.url}/t/dora/")
 
 
 def _turn_on_the_second_factor(visitor: Visitor) -> str:
@@ -76,7 +76,7 @@ def _log_in_with_code(visitor: Visitor, secret: str) -> None:
     page.get_by_role("button", name="Log in").click()
     page.get_by_label("Code").fill(one_time_code(secret, time.time() + 30))
     page.get_by_role("button", name="Log in", exact=True).click()
-    expect(page).to_have_url(f"{visitor.url}/t/dora/messages")
+    expect(page).to_have_url(f"{visitor.url}/t/dora/")
 
 
 def test_a_person_signs_up_makes_a_tenant_and_invites_somebody_who_sees_and_cannot_change(
@@ -103,7 +103,7 @@ def test_a_person_signs_up_makes_a_tenant_and_invites_somebody_who_sees_and_cann
     expect(vera.page.get_by_label("E-mail address")).to_have_value(VERA)
     _sign_up(vera, "Vera")
     vera.page.get_by_role("button", name="Join").click()
-    expect(vera.page).to_have_url(f"{vera.url}/t/dora/messages")
+    expect(vera.page).to_have_url(f"{vera.url}/t/dora/")
     assert vera.open("/t/dora/keys") == 200
     assert [vera.open(f"/t/dora/{page}") for page in ("keys/new", "send", "settings/delete")] == [403] * 3
     vera.open("/t/dora/settings/members")
@@ -123,7 +123,7 @@ def test_operators_pages_keep_the_policy_and_show_a_console_as_its_member_sees_i
     root.page.get_by_role("link", name="acme", exact=True).click()
     root.page.wait_for_load_state("networkidle")
     root.page.get_by_role("button", name="bob@acme.example, viewer").click()
-    expect(root.page).to_have_url(f"{root.url}/t/acme/messages")
+    expect(root.page).to_have_url(f"{root.url}/t/acme/")
     expect(root.page.get_by_text("see Acme as bob@acme.example, viewer")).to_be_visible()
     expect(root.page.get_by_role("link", name="Send a message")).to_have_count(0)
     root.page.get_by_role("button", name="End").click()

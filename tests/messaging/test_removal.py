@@ -13,6 +13,7 @@ from feedback.services import write
 from messaging import removal, sweeper
 from messaging.services import accept
 from sprayer_project import mongo, redis
+from sprayer_project.ids import new_id
 from subscriptions import services as subscriptions
 from subscriptions.addresses import address_hash
 from subscriptions.inputs import AddressInput
@@ -71,6 +72,11 @@ def _keys(tenant: str) -> list[str]:
     return [key for key in redis.client(tenant).scan_iter() if f"{{{tenant}:" in key]
 
 
+def _payloads(tenant: str) -> list[str]:
+    """Of the keys those that nothing but a removal takes away meanwhile."""
+    return sorted(key for key in _keys(tenant) if ":message:" in key)
+
+
 def _rows(tenant: str) -> set[str]:
     """Models that still have something of a tenant."""
     models = [model for model in apps.get_models() if any(field.name == "tenant" for field in model._meta.get_fields())]
@@ -94,7 +100,7 @@ def test_a_deleted_tenant_leaves_every_store_and_takes_nothing_of_another(
 ) -> None:
     _fill(acme)
     _fill(globex)
-    before: Any = (_documents("globex"), sorted(_keys("globex")), _rows("globex"))
+    before: Any = (_documents("globex"), _payloads("globex"), _rows("globex"))
     assert {"messages", "deliveries", "receivers", "groups", "subscriptions"} <= _documents("acme").keys()
     assert _keys("acme")
     assert _as(acme.owner).post(DELETE, {"slug": "acme"})["Location"] == "/"
@@ -103,7 +109,7 @@ def test_a_deleted_tenant_leaves_every_store_and_takes_nothing_of_another(
     assert set(AuditEntry.objects.filter(tenant__slug="acme").values_list("action", flat=True)) == {
         *("tenant.created", "tenant.deleted")
     }
-    assert (_documents("globex"), sorted(_keys("globex")), _rows("globex")) == before
+    assert (_documents("globex"), _payloads("globex"), _rows("globex")) == before and before[1]
 
 
 def test_from_the_deletion_on_its_keys_and_pages_are_gone(acme: TenantUnderTest) -> None:
@@ -117,9 +123,9 @@ def test_from_the_deletion_on_its_keys_and_pages_are_gone(acme: TenantUnderTest)
 def test_what_comes_late_goes_too_and_after_a_day_nobody_looks_any_more(acme: TenantUnderTest) -> None:
     _as(acme.owner).post(DELETE, {"slug": "acme"})
     _finish()
-    _event("acme", "msg_late")
+    _event("acme", new_id("msg"))
     _finish()
-    assert _documents("acme") == {"deliveries": 1}, "it is looked for later"
+    assert _documents("acme")["deliveries"] == 1, "it is looked for later"
     looks = 0
     while Tenant.objects.get(slug="acme").removed_at is None:
         Tenant.objects.update(look_at=datetime.now(UTC), deleted_at=datetime(2026, 1, 1, tzinfo=UTC))
@@ -166,4 +172,4 @@ def test_a_person_may_own_several_tenants_and_lose_one(acme: TenantUnderTest) ->
     found_tenant("second", "Second", acme.owner)
     alice = _as(acme.owner)
     alice.post(DELETE, {"slug": "acme"})
-    assert alice.get("/")["Location"] == "/t/second/messages"
+    assert alice.get("/")["Location"] == "/t/second/"

@@ -61,7 +61,7 @@ def sign_up(client: Client, email: str = "dora@example.org") -> str:
 def test_a_person_logs_in_by_e_mail_in_any_case(alice: User) -> None:
     client = Client()
     assert log_in(client, email="ALICE@Acme.example") == "/"
-    assert client.get("/")["Location"] == "/t/acme/messages"
+    assert client.get("/")["Location"] == "/t/acme/"
 
 
 def test_an_operators_word_is_enough_that_an_address_is_real(alice: User) -> None:
@@ -136,7 +136,7 @@ def test_a_new_person_makes_a_first_tenant_and_owns_it(open_house: None) -> None
     client = Client()
     client.force_login(User.objects.create_user("dora@example.org"))
     assert "Make a tenant" in client.get("/").content.decode()
-    assert client.post("/accounts/tenants/new", {"name": "Dora & Co", "slug": "dora"})["Location"] == "/t/dora/messages"
+    assert client.post("/accounts/tenants/new", {"name": "Dora & Co", "slug": "dora"})["Location"] == "/t/dora/"
     assert Membership.objects.get(tenant__slug="dora").role == "owner"
     assert not Tenant.objects.get(slug="dora").api_keys.exists()
 
