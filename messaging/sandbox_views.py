@@ -11,9 +11,9 @@ from django.urls import reverse
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 
 from messaging.channels import registry
+from messaging.framing import framed, with_frames
 from messaging.sandbox import declared
 from messaging.sandbox_client import arrived
-from sprayer_project.csp import POLICY
 from sprayer_project.errors import StoreUnavailable
 from tenants import console
 from tenants.models import Membership
@@ -21,8 +21,6 @@ from tenants.models import Membership
 SHOWN = 50
 _SHORT = 120
 _APART = frozenset({"arrival", "at", "html"})
-# A stranger's HTML: no script, nothing from outside, no form; its own styles may stay.
-_HTML_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +46,7 @@ def index(request: HttpRequest, member: Membership) -> HttpResponse:
 def sandbox(request: HttpRequest, member: Membership, channel: str) -> HttpResponse:
     """What arrived on one channel, newest first, and which addresses have an outcome of their own."""
     context = _context(member, channel)
-    response = console.show(request, member, "messaging/sandbox.html", context)
-    response["Content-Security-Policy"] = f"{POLICY}; frame-src 'self'"
-    return response
+    return with_frames(console.show(request, member, "messaging/sandbox.html", context))
 
 
 @console.page()
@@ -70,9 +66,7 @@ def sandbox_html(request: HttpRequest, member: Membership, channel: str, arrival
     found = next((row for row in rows if row["arrival"] == arrival and row.get("html")), None)
     if found is None:
         raise Http404("Nothing with HTML in it arrived under this id, or too much came after it.")
-    response = HttpResponse(str(found["html"]))
-    response["Content-Security-Policy"] = _HTML_POLICY
-    return response
+    return framed(str(found["html"]))
 
 
 def _context(member: Membership, channel: str) -> dict[str, Any]:

@@ -53,16 +53,17 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.addEventListener("change", (event) => {
-  if (event.target.matches("form[data-autosubmit] select")) event.target.form.requestSubmit();
+  if (event.target.matches("form[data-autosubmit] select:not([data-with])")) event.target.form.requestSubmit();
   if (event.target.matches("[data-shows]")) show(event.target);
 });
 
-// Filters that were left empty stay out of the address.
+// Filters that were left empty stay out of the address, and so does what only goes with them (data-with names it).
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("form[data-autosubmit]")) return;
   const timed = [...event.target.querySelectorAll("[type=datetime-local]")].some((field) => field.value);
+  const alone = (field) => field.dataset.with && !event.target.elements[field.dataset.with].value;
   for (const field of event.target.elements) {
-    field.disabled = field.name !== "" && (field.value === "" || ("zone" in field.dataset && !timed));
+    field.disabled = field.name !== "" && (field.value === "" || ("zone" in field.dataset && !timed) || alone(field));
   }
 });
 addEventListener("pageshow", () => {

@@ -41,6 +41,7 @@ OPEN_FOR = {
     ("messaging/views.py", "tenants.models"),
     ("messaging/channel_views.py", "tenants.models"),
     ("messaging/sandbox_views.py", "tenants.models"),
+    ("messaging/send_views.py", "tenants.models"),
     ("messaging/explain_views.py", "tenants.models"),
     # The type of who changes a webhook.
     ("feedback/webhooks.py", "tenants.models"),

@@ -1,6 +1,5 @@
-"""Totals of deliveries as pictures."""
+"""Totals of deliveries as pictures, and JSON for people."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,8 +8,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from feedback.events import Status
+from messaging import looks
+from messaging.explain_verdicts import Verdict
 
 register = template.Library()
+register.filter("pretty", looks.pretty)
 
 ORDER = (
     Status.READ,
@@ -37,6 +39,25 @@ class Share:
 
 
 @register.filter
+def words(name: str) -> str:
+    """A name of ours as people write it."""
+    return name.replace("_", " ").capitalize().replace("Html", "HTML")
+
+
+@register.filter
+def look(shape: str) -> str:
+    """The template that draws a channel's Look."""
+    return f"messaging/looks/{shape}.html"
+
+
+@register.simple_tag
+def verdict_badge(verdict: str) -> SafeString:
+    """What would become of a delivery, green where it would be sent."""
+    kind = "delivered" if verdict == Verdict.WILL_SEND else "deferred"
+    return format_html('<span class="badge status-{}">{}</span>', kind, verdict.replace("_", " "))
+
+
+@register.filter
 def shares(statuses: Mapping[str, int]) -> list[Share]:
     """Statuses that occur, in the order of a bar."""
     return [Share(status, statuses[status]) for status in ORDER if statuses.get(status)]
@@ -57,11 +78,17 @@ def count(statuses: Mapping[str, int]) -> int:
     return sum(statuses.values())
 
 
+@register.filter
+def most(channels: Mapping[str, Mapping[str, int]]) -> int:
+    """The number of deliveries of the channel that has most."""
+    return max(map(count, channels.values()), default=0)
+
+
 @register.simple_tag
-def bar(statuses: Mapping[str, int], size: str = "") -> SafeString:
-    """One stacked bar, in per mille of the whole; its words are for those who do not see it."""
+def bar(statuses: Mapping[str, int], size: str = "", of: int = 0) -> SafeString:
+    """One stacked bar, in per mille of the whole or of `of`; its words are for those who do not see it."""
     parts = shares(statuses)
-    whole = sum(part.count for part in parts)
+    whole = of or sum(part.count for part in parts)
     at, rects = 0.0, []
     for part in parts:
         width = 1000 * part.count / whole
@@ -79,9 +106,3 @@ def bar(statuses: Mapping[str, int], size: str = "") -> SafeString:
         words,
         drawn,
     )
-
-
-@register.filter
-def pretty(value: object) -> str:
-    """JSON for people."""
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
