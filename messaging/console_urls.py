@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from messaging import channel_views, explain_views, sandbox_views, send_views, views
+from messaging import channel_trial_views, channel_views, explain_views, sandbox_views, send_views, views
 
 console_urls = [
     path("", views.index, name="console"),
@@ -26,6 +26,8 @@ console_urls = [
     path("sandbox/<str:channel>/html/<str:arrival>", sandbox_views.sandbox_html, name="console-sandbox-html"),
     path("channels", channel_views.channels, name="console-channels"),
     path("channels/<str:channel>", channel_views.channel, name="console-channel"),
+    path("channels/<str:channel>/check", channel_trial_views.check, name="console-channel-check"),
+    path("channels/<str:channel>/test", channel_trial_views.trial, name="console-channel-test"),
     path("channels/<str:channel>/switch", channel_views.switch, name="console-channel-switch"),
     path("channels/<str:channel>/remove", channel_views.remove, name="console-channel-remove"),
 ]

@@ -40,6 +40,7 @@ OPEN_FOR = {
     # The type of what tenants.console hands to a page.
     ("messaging/views.py", "tenants.models"),
     ("messaging/channel_views.py", "tenants.models"),
+    ("messaging/channel_trial_views.py", "tenants.models"),
     ("messaging/sandbox_views.py", "tenants.models"),
     ("messaging/send_views.py", "tenants.models"),
     ("messaging/explain_views.py", "tenants.models"),

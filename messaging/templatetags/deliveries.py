@@ -28,6 +28,7 @@ ORDER = (
     Status.FAILED,
 )
 """From the best to the worst: so a bar reads from left to right."""
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,13 @@ class Share:
 def words(name: str) -> str:
     """A name of ours as people write it."""
     return name.replace("_", " ").capitalize().replace("Html", "HTML")
+
+
+@register.filter
+def span(seconds: float) -> str:
+    """A time in its largest whole unit: 90 is 90 s, 600 is 10 min."""
+    unit, size = next((unit, size) for unit, size in _UNITS if seconds % size == 0 or size == 1)
+    return f"{seconds / size:g} {unit}"
 
 
 @register.filter
