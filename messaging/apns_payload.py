@@ -138,8 +138,13 @@ def preview(message: Outgoing) -> dict[str, Any]:
 
 def look(message: Outgoing) -> Look:
     """Raises DeliveryError."""
-    document = json.loads(notification(message, "").payload)
-    alert = document["aps"].get("alert", {})
+    return look_of(json.loads(notification(message, "").payload))
+
+
+def look_of(document: Any) -> Look:
+    """What a device shows of a payload, which may be none that Apple takes."""
+    aps = document.get("aps") if isinstance(document, dict) else None
+    alert = aps.get("alert") if isinstance(aps, dict) else None
     return looks.notification(document, alert if isinstance(alert, dict) else {"body": alert})
 
 

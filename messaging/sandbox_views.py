@@ -11,8 +11,10 @@ from django.urls import reverse
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 
 from messaging.channels import registry
+from messaging.channels.base import Channel, Look
 from messaging.framing import framed, with_frames
 from messaging.sandbox import declared
+from messaging.sandbox.base import Gateway
 from messaging.sandbox_client import arrived
 from sprayer_project.errors import StoreUnavailable
 from tenants import console
@@ -29,12 +31,17 @@ class Arrival:
 
     id: str
     at: datetime
+    to: str
+    look: Look
+    headline: str
+    answer: str
+    """What the gateway answered; empty where it always says yes."""
+    refused: bool
     facts: Sequence[tuple[str, Any]]
     """What fits on a line."""
     texts: Sequence[tuple[str, str]]
     parts: Sequence[tuple[str, Any]]
     """JSON."""
-    has_html: bool
 
 
 @console.page()
@@ -81,10 +88,10 @@ def _context(member: Membership, channel: str) -> dict[str, Any]:
         "channel": registry()[channel],
         "channels": [registry()[name] for name in declared()],
         "running": running,
-        "arrivals": [_shown(row) for row in rows],
+        "arrivals": [_shown(row, gateway) for row in rows],
         "newest": newest,
         "live_url": reverse("console-sandbox-live", args=[tenant, channel]) + f"?seen={newest}",
-        "magic": gateway.magic,
+        "magic": [(one, _is_whole(registry()[channel], one.address)) for one in gateway.magic],
         "magic_place": gateway.magic_place,
     }
 
@@ -95,17 +102,32 @@ def _known(channel: str) -> str:
     return channel
 
 
-def _shown(row: Mapping[str, Any]) -> Arrival:
+def _is_whole(channel: Channel, address: str) -> bool:
+    """Whether a magic address can be used as it is written, or stands for many."""
+    try:
+        channel.clean_address(address)
+    except ValueError:
+        return False
+    return "<" not in address
+
+
+def _shown(row: Mapping[str, Any], gateway: type[Gateway]) -> Arrival:
+    to, look = gateway.seen(row)
     said = {name: _line(value) for name, value in row.items() if name not in _APART and value not in (None, "", {}, [])}
     plain = {name: value for name, value in said.items() if not isinstance(value, dict | list)}
     long = {name for name, value in plain.items() if len(str(value)) > _SHORT or "\n" in str(value)}
+    answer = row.get("answer", row.get("status", ""))
     return Arrival(
         id=row["arrival"],
         at=datetime.fromisoformat(row["at"]),
+        to=to,
+        look=look,
+        headline=look.title or look.text or str(row.get("reason") or row.get("method") or ""),
+        answer="no answer" if answer == 0 else str(answer),
+        refused=answer != "" and not 200 <= int(answer) < 300,
         facts=[(name, value) for name, value in plain.items() if name not in long],
         texts=[(name, str(plain[name])) for name in plain if name in long],
         parts=[(name, value) for name, value in said.items() if name not in plain],
-        has_html=bool(row.get("html")),
     )
 
 
