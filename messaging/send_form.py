@@ -16,7 +16,7 @@ from messaging.override_fields import JsonField
 from messaging.selectors import MessageRow
 from messaging.serializers import MAX_TTL
 
-_NAMES = {"rows": 2, "spellcheck": "false", "data-grows": True}
+_NAMES = {"rows": 2, "spellcheck": "false"}
 
 
 def _lines(label: str, help_text: str) -> LongText:

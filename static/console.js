@@ -54,7 +54,6 @@ document.addEventListener("keydown", (event) => {
 
 document.addEventListener("change", (event) => {
   if (event.target.matches("form[data-autosubmit] select:not([data-with])")) event.target.form.requestSubmit();
-  if (event.target.matches("[data-shows]")) show(event.target);
 });
 
 // Filters that were left empty stay out of the address, and so does what only goes with them (data-with names it).
@@ -70,13 +69,6 @@ addEventListener("pageshow", () => {
   for (const field of document.querySelectorAll("form[data-autosubmit] :disabled")) field.disabled = false;
 });
 
-// A choice that decides which fields are asked for: data-shows names the group, its fields carry data-shown-for.
-function show(choice) {
-  for (const part of document.querySelectorAll("[data-shown-for]")) {
-    part.hidden = part.dataset.shownFor !== choice.value;
-  }
-}
-
 // A page in the background does not ask for news.
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden) event.preventDefault();
@@ -84,5 +76,5 @@ document.addEventListener("htmx:beforeRequest", (event) => {
 document.addEventListener("htmx:load", (event) => localise(event.target));
 
 for (const field of document.querySelectorAll("[data-zone]")) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
+document.querySelector(".side [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 localise(document);
-for (const choice of document.querySelectorAll("[data-shows]:checked")) show(choice);

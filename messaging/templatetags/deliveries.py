@@ -1,7 +1,8 @@
 """Totals of deliveries as pictures, and JSON for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django import template
 from django.utils.html import format_html, format_html_join
@@ -43,6 +44,22 @@ class Share:
 def words(name: str) -> str:
     """A name of ours as people write it."""
     return name.replace("_", " ").capitalize().replace("Html", "HTML")
+
+
+@register.filter
+def targets(to: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Whom a message names, each with its kind: receiver, group or address."""
+    return [
+        *(("receiver", name) for name in to["receivers"]),
+        *(("group", name) for name in to["groups"]),
+        *(("address", plain["address"]) for plain in to["addresses"]),
+    ]
+
+
+@register.filter
+def beyond(items: Sequence[object], most: int) -> int:
+    """How many are left out by slice:most."""
+    return max(0, len(items) - most)
 
 
 @register.filter
