@@ -3,7 +3,7 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,13 +56,16 @@ class SendForm(forms.Form):
     ttl = forms.IntegerField(
         required=False, min_value=1, max_value=MAX_TTL, label="Time to live", help_text="Seconds; empty: a day, 86400."
     )
-    send_at = time_field("Send at", help_text="Empty: now.")
+    send_at = time_field("Send at", help_text="In your own time zone. Empty: now.")
     priority = forms.ChoiceField(required=False, choices=[("normal", "Normal"), ("high", "High")])
     collapse_key = forms.CharField(
         required=False, max_length=64, help_text="A newer message with this key replaces what is not yet sent of it."
     )
     metadata = JsonField(required=False, help_text='Echoed in events: {"order": "17"}')
     attributes = JsonField(required=False, help_text='For filters: {"league": "second"}')
+    again = forms.CharField(required=False, max_length=64, widget=forms.HiddenInput)
+    same_addresses = forms.BooleanField(required=False, label="The same plain addresses as before")
+    """Those of the message `again`, which are known masked alone."""
     zone = zone_field()
     idempotency_key = forms.CharField(
         max_length=64, widget=forms.HiddenInput, initial=lambda: f"console-{uuid.uuid4()}"
@@ -102,16 +105,24 @@ class SendForm(forms.Form):
     def timing(self) -> list[BoundField]:
         return [self[name] for name in ("send_at", "ttl", "priority", "collapse_key")]
 
-    def message(self) -> dict[str, Any]:
-        """The body that POST /messages takes, of this valid form; what is empty is left out."""
+    @property
+    def repeated(self) -> str:
+        """Of a valid form the message whose plain addresses go along; else empty."""
+        return str(self.cleaned_data["again"]) if self.cleaned_data["same_addresses"] else ""
+
+    def message(self, earlier: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+        """The body that POST /messages takes, of this valid form; what is empty is left out.
+
+        earlier: the plain addresses of the message `repeated`.
+        """
         values = self.cleaned_data
-        to = {name: _names(values[name]) for name in ("receivers", "groups")}
+        to: dict[str, list[Any]] = {name: _names(values[name]) for name in ("receivers", "groups")}
         plain = [{"channel": values["address_channel"], "address": address} for address in values["addresses"]]
         content = {name: values[name] for name in ("type", "title", "body") if values[name]}
         if values["json_data"] is not None:
             content["data"] = values["json_data"]
         body: dict[str, Any] = {
-            "to": {name: names for name, names in {**to, "addresses": plain}.items() if names},
+            "to": {name: names for name, names in {**to, "addresses": [*earlier, *plain]}.items() if names},
             "channels": values["channels"],
             "content": content,
             "overrides": override_fields.given(values),
@@ -158,8 +169,10 @@ class SendForm(forms.Form):
 
 
 def initial_of(row: MessageRow) -> dict[str, Any]:
-    """What the form shows so as to send a message once more, now; plain addresses are masked, so they are not there."""
+    """What the form shows so as to send a message once more, now."""
     return {
+        "again": row.id,
+        "same_addresses": bool(row.to["addresses"]),
         "mode": row.mode,
         "receivers": "\n".join(row.to["receivers"]),
         "groups": "\n".join(row.to["groups"]),

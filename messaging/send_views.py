@@ -9,7 +9,7 @@ from django.shortcuts import redirect
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from rest_framework.exceptions import ValidationError
 
-from messaging import composing, selectors, services
+from messaging import channel_forms, channels, composing, selectors, services
 from messaging.framing import framed, with_frames
 from messaging.send_form import SendForm, initial_of
 from messaging.snippets import snippets
@@ -32,7 +32,7 @@ def send(request: HttpRequest, member: Membership) -> HttpResponse:
     if "look" in request.POST:
         context |= _preview_context(request, member, form)
     elif form.is_bound and form.is_valid():
-        body = form.message()
+        body = form.message(_earlier(member, form))
         try:
             accepted = services.accept(member.tenant.slug, form.cleaned_data["mode"], body, form.key(body))
         except (Invalid, ValidationError, TooLarge, Conflict) as error:
@@ -75,12 +75,28 @@ def _preview_context(request: HttpRequest, member: Membership, form: SendForm) -
     shown = {name: request.POST.get(name) for name in ("shown", "language")}
     if not form.is_valid():
         return {"unready": form, **shown}
-    body = form.message()
+    earlier = _earlier(member, form)
+    body = form.message(earlier)
     draft = composing.draft(member.tenant.slug, form.cleaned_data["mode"], body)
     blank = not body["content"] and "overrides" not in body
     return {
         "draft": draft,
         "blank": blank,
-        "snippets": snippets(f"{settings.PUBLIC_URL}/api/v1/messages", body),
+        "snippets": snippets(f"{settings.PUBLIC_URL}/api/v1/messages", form.message(_masked(earlier))),
         **shown,
     }
+
+
+def _earlier(member: Membership, form: SendForm) -> list[dict[str, Any]]:
+    """The plain addresses of the message that is sent once more. Raises NotFound."""
+    found = selectors.plain_addresses(member.tenant.slug, form.repeated) if form.repeated else []
+    return [plain | {"address": channel_forms.address_of(plain["address"])} for plain in found]
+
+
+def _masked(plain: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As people may see them."""
+    known = [(channels.channel(item["channel"]), item["address"]) for item in plain]
+    return [
+        {"channel": channel.name, "address": channel.mask_address(channel.clean_address(address))}
+        for channel, address in known
+    ]

@@ -222,12 +222,19 @@ def test_the_shown_calls_say_what_the_form_says() -> None:
 def test_a_message_is_sent_again_from_its_own_words(ann: TenantUnderTest) -> None:
     sent = accept("acme", "test", BODY).id
     answer = _as(ann.owner).get(f"/t/acme/send?from={sent}")
-    assert "Its plain addresses are known masked alone" in answer.content.decode()
-    form = answer.context["form"]
-    again = SendForm({field.html_name: _typed(field.value()) for field in form} | {"address_channel": "sms"})
-    assert again.is_valid(), again.errors
-    said = {name: value for name, value in BODY.items() if name != "send_at"}
-    assert again.message() == said | {"to": {"receivers": ["ann"], "groups": ["news"]}}
+    assert "+12025550001" not in answer.content.decode()
+    shown = {field.html_name: _typed(field.value()) for field in answer.context["form"]} | {"address_channel": "sms"}
+    again = SendForm(shown)
+    assert again.is_valid() and again.repeated == sent
+    plain = selectors.plain_addresses("acme", sent)
+    assert again.message(plain) == {name: value for name, value in BODY.items() if name != "send_at"}
+
+    page = _as(ann.owner).post("/t/acme/send/preview", shown).content.decode()
+    assert "+1*****001" in page and "+12025550001" not in page
+    second = _as(ann.owner).post("/t/acme/send", shown).headers["Location"].rpartition("/")[2]
+    assert second != sent and selectors.plain_addresses("acme", second) == plain
+    third = _as(ann.owner).post("/t/acme/send", shown | {"same_addresses": ""}).headers["Location"].rpartition("/")[2]
+    assert selectors.plain_addresses("acme", third) == []
 
 
 def test_a_link_fills_the_form_in(ann: TenantUnderTest) -> None:
@@ -237,7 +244,11 @@ def test_a_link_fills_the_form_in(ann: TenantUnderTest) -> None:
 
 def test_another_tenants_message_is_not_sent_again(ann: TenantUnderTest, globex: TenantUnderTest) -> None:
     sent = accept("acme", "test", BODY).id
-    assert _as(globex.owner).get(f"/t/globex/send?from={sent}").status_code == 404
+    charlie = _as(globex.owner)
+    assert charlie.get(f"/t/globex/send?from={sent}").status_code == 404
+    form = {"mode": "test", "title": "Hi", "idempotency_key": "k1", "again": sent, "same_addresses": "on"}
+    assert [charlie.post(f"/t/globex/{path}", form).status_code for path in ("send", "send/preview")] == [404, 404]
+    assert selectors.messages("globex", None).data == []
 
 
 @pytest.mark.parametrize("path", ["send", "send/preview"])
