@@ -129,9 +129,18 @@ class EmailContent(serializers.Serializer[Any]):
     text = serializers.CharField(required=False, trim_whitespace=False, style=LONG)
     html = serializers.CharField(required=False, trim_whitespace=False, style=LONG, label="HTML")
     reply_to = serializers.EmailField(required=False)
-    headers = serializers.DictField(child=serializers.CharField(max_length=998), required=False)
-    attachments = serializers.ListField(child=AttachmentContent(), required=False, max_length=10)
-    unsubscribe = UnsubscribeField(required=False)
+    headers = serializers.DictField(
+        child=serializers.CharField(max_length=998), required=False, help_text='By name: {"X-Order": "17"}'
+    )
+    attachments = serializers.ListField(
+        child=AttachmentContent(),
+        required=False,
+        max_length=10,
+        help_text='Carried or fetched: [{"name": "a.txt", "content": "SGVsbG8="}, {"url": "https://example.com/a.pdf"}]',
+    )
+    unsubscribe = UnsubscribeField(
+        required=False, help_text="true, false, or an https URL of yours that takes the one-click POST."
+    )
 
     def validate_headers(self, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():

@@ -77,7 +77,7 @@ class WebPushContent(StrictSerializer):
     title, body = Text(), StrictCharField(required=False, style=LONG)
     icon, badge, image, tag = Text(), Text(), Text(), Text()
     url = Text(label="URL", help_text="What a click on the notification opens.")
-    actions = serializers.ListField(child=Action(), required=False)
+    actions = serializers.ListField(child=Action(), required=False, help_text='[{"action": "open", "title": "Open"}]')
     urgency = serializers.ChoiceField(["very-low", "low", "normal", "high"], required=False)
     topic = serializers.RegexField(r"^[A-Za-z0-9_-]{1,32}\Z", required=False)
 
