@@ -2,10 +2,20 @@
 
 from django.urls import path
 
-from messaging import channel_trial_views, channel_views, explain_views, sandbox_views, send_views, views
+from messaging import (
+    channel_trial_views,
+    channel_views,
+    explain_views,
+    overview_views,
+    request_views,
+    sandbox_views,
+    send_views,
+    views,
+)
 
 console_urls = [
-    path("", views.index, name="console"),
+    path("", overview_views.overview, name="console"),
+    path("overview", overview_views.overview_live, name="console-overview-live"),
     path("messages", views.messages, name="console-messages"),
     path("messages/rows", views.message_rows, name="console-message-rows"),
     path("messages/<str:message>", views.message, name="console-message"),
@@ -17,6 +27,8 @@ console_urls = [
     path("deliveries/<str:delivery>", views.delivery, name="console-delivery"),
     path("deliveries/<str:delivery>/live", views.delivery_live, name="console-delivery-live"),
     path("deliveries/<str:delivery>/retry", views.retry, name="console-delivery-retry"),
+    path("requests", request_views.requests, name="console-requests"),
+    path("requests/rows", request_views.request_rows, name="console-request-rows"),
     path("send", send_views.send, name="console-send"),
     path("send/preview", send_views.preview, name="console-send-preview"),
     path("send/html/<str:name>", send_views.html, name="console-send-html"),

@@ -31,11 +31,6 @@ _CALLBACK_TIME = timedelta(minutes=2)
 
 
 @console.page()
-def index(request: HttpRequest, member: Membership) -> HttpResponse:
-    return redirect("console-messages", member.tenant.slug)
-
-
-@console.page()
 def messages(request: HttpRequest, member: Membership) -> HttpResponse:
     """The tenant's messages, newest first; an id that is looked for leads to its page."""
     identifier = MessageFilter(request.GET, member.tenant.slug).identifier
