@@ -40,7 +40,9 @@ OPEN_FOR = {
     # The type of what tenants.console hands to a page.
     ("messaging/views.py", "tenants.models"),
     ("messaging/channel_views.py", "tenants.models"),
+    ("messaging/channel_trial_views.py", "tenants.models"),
     ("messaging/sandbox_views.py", "tenants.models"),
+    ("messaging/send_views.py", "tenants.models"),
     ("messaging/request_views.py", "tenants.models"),
     ("messaging/explain_views.py", "tenants.models"),
     ("messaging/usage_views.py", "tenants.models"),
