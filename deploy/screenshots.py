@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -70,6 +71,10 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
         "message": message,
         "delivery": str(delivery),
         "send": f"{tenant}/send",
+        "receivers": f"{tenant}/receivers",
+        "receiver": f"{tenant}/receivers/{quote(demo['receivers'][0])}",
+        "groups": f"{tenant}/groups",
+        "group": f"{tenant}/groups/{quote(demo['groups'][0])}",
         "sandbox": f"{tenant}/sandbox/email",
         "channels": channels,
         "channel": str(channel),

@@ -1,7 +1,8 @@
 from django.urls import path
 
 from messaging import api, callbacks, erasure_api, explain_api, export_api, sandbox_api, search_api, unsubscribe_views
-from messaging.console_urls import console_urls
+from messaging.audience_urls import audience_urls
+from messaging.console_urls import console_urls as message_urls
 from messaging.realtime.urls import api_urls as realtime_urls
 
 api_urls = [
@@ -22,5 +23,7 @@ api_urls = [
     path("unsubscribe/<str:tenant>", unsubscribe_views.unsubscribe),
     *realtime_urls,
 ]
+
+console_urls = [*message_urls, *audience_urls]
 
 __all__ = ["api_urls", "console_urls"]

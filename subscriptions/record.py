@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from bson import ObjectId
@@ -75,6 +75,12 @@ class SubscriptionRow:
     version: int
     index_pending: bool
     deleted: bool
+
+
+def now() -> datetime:
+    """With the milliseconds that the record keeps."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def channels_without_address() -> frozenset[str]:

@@ -142,19 +142,19 @@ def group(tenant: str, name: str) -> GroupRow:
 
 def receivers(tenant: str, cursor: str | None, limit: int) -> Page[ReceiverRow]:
     """By name. Raises Invalid for a bad cursor."""
-    rows = record.find_receivers(record.live(tenant, name={"$gt": _after(cursor)}), limit + 1)
+    rows = record.find_receivers(record.live(tenant, name={"$gt": after(cursor)}), limit + 1)
     return paging.page(rows, limit, lambda row: row.name)
 
 
 def groups(tenant: str, cursor: str | None, limit: int) -> Page[GroupRow]:
     """By name. Raises Invalid for a bad cursor."""
-    rows = record.find_groups(record.live(tenant, name={"$gt": _after(cursor)}), limit + 1)
+    rows = record.find_groups(record.live(tenant, name={"$gt": after(cursor)}), limit + 1)
     return paging.page(rows, limit, lambda row: row.name)
 
 
 def receiver_subscriptions(tenant: str, name: str, cursor: str | None, limit: int) -> Page[SubscriptionRow]:
     """By group. Raises NotFound, Invalid for a bad cursor."""
-    query = {"receiver_id": receiver(tenant, name).id, "deleted": False, "group": {"$gt": _after(cursor)}}
+    query = {"receiver_id": receiver(tenant, name).id, "deleted": False, "group": {"$gt": after(cursor)}}
     found = paging.page(record.find_subscriptions(query, "group", limit + 1), limit, lambda row: row.group)
     ids = [row.group_id for row in found.data]
     alive = {document["_id"] for document in documents.groups().find({"_id": {"$in": ids}, "deleted": False})}
@@ -165,19 +165,19 @@ def group_subscriptions(
     tenant: str, name: str, channel: str | None, cursor: str | None, limit: int
 ) -> Page[SubscriptionRow]:
     """By receiver; with a channel only those that the group reaches on it. Raises NotFound, Invalid."""
-    owner, after = group(tenant, name), _after(cursor)
+    owner, last = group(tenant, name), after(cursor)
     if channel is not None:
         addresses.kind_of(channel)
         if owner.channels is not None and channel not in owner.channels:
             return Page([], None)
     kept: list[SubscriptionRow] = []
     while len(kept) <= limit:
-        query = {"tenant": tenant, "group_id": owner.id, "deleted": False, "receiver": {"$gt": after}}
+        query = {"tenant": tenant, "group_id": owner.id, "deleted": False, "receiver": {"$gt": last}}
         rows = record.find_subscriptions(query, "receiver", limit + 1)
         kept += rows if channel is None else _reached(rows, channel)
         if len(rows) <= limit:
             break
-        after = rows[-1].receiver
+        last = rows[-1].receiver
     return paging.page(kept[: limit + 1], limit, lambda row: row.receiver)
 
 
@@ -277,7 +277,8 @@ def _live_groups(tenant: str, names: Sequence[str]) -> list[GroupRow]:
     return record.find_groups(record.live(tenant, name={"$in": list(names)})) if names else []
 
 
-def _after(cursor: str | None) -> str:
+def after(cursor: str | None) -> str:
+    """The name at which a page ended, empty without a cursor. Raises Invalid."""
     position = paging.decode(cursor)
     if position is None:
         return ""

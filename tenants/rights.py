@@ -20,8 +20,10 @@ RIGHTS = {
     "send": "developer",
     "keys": "developer",
     "webhooks": "developer",
+    "receivers": "developer",
     "channels": "admin",
     "members": "admin",
+    "erase": "admin",
     "delete": "owner",
 }
 """The least role that has each right."""

@@ -26,7 +26,7 @@ OPEN = {
         *("services", "selectors", "api", "authentication", "console"),
         *("keys", "rights", "encryption", "cache"),
     },
-    "subscriptions": {"services", "selectors", "addresses", "inputs", "names", "reaching"},
+    "subscriptions": {"services", "selectors", "addresses", "inputs", "names", "reaching", "browsing"},
     "feedback": {
         *("services", "selectors", "events", "serializers", "waiting", "webhooks"),
         *("search", "export", "pruning", "erasing"),
@@ -42,6 +42,10 @@ OPEN_FOR = {
     ("messaging/channel_views.py", "tenants.models"),
     ("messaging/sandbox_views.py", "tenants.models"),
     ("messaging/explain_views.py", "tenants.models"),
+    ("messaging/receiver_views.py", "tenants.models"),
+    ("messaging/group_views.py", "tenants.models"),
+    # The type of who erases a receiver.
+    ("messaging/erasure.py", "tenants.models"),
     # The type of who changes a webhook.
     ("feedback/webhooks.py", "tenants.models"),
     ("feedback/webhook_views.py", "tenants.models"),

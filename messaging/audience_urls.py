@@ -1,0 +1,34 @@
+"""Console pages of receivers and groups; they hang below a tenant's path.
+
+A name may hold slashes, so it stands last, and what is done to it stands before it.
+"""
+
+from django.urls import path
+
+from messaging import group_views, receiver_views
+
+audience_urls = [
+    path("receivers", receiver_views.receivers, name="console-receivers"),
+    path("receivers/<path:receiver>", receiver_views.receiver, name="console-receiver"),
+    path("receiver/new", receiver_views.new, name="console-receiver-new"),
+    path("receiver/edit/<path:receiver>", receiver_views.edit, name="console-receiver-edit"),
+    path("receiver/delete/<path:receiver>", receiver_views.delete, name="console-receiver-delete"),
+    path("receiver/erase/<path:receiver>", receiver_views.erase, name="console-receiver-erase"),
+    path("receiver/token/<path:receiver>", receiver_views.token, name="console-receiver-token"),
+    path("receiver/address/add/<path:receiver>", receiver_views.add_address, name="console-address-add"),
+    path("receiver/address/remove/<path:receiver>", receiver_views.remove_address, name="console-address-remove"),
+    path(
+        "receiver/address/reactivate/<path:receiver>",
+        receiver_views.reactivate_address,
+        name="console-address-reactivate",
+    ),
+    path("receiver/subscribe/<path:receiver>", receiver_views.subscribe, name="console-receiver-subscribe"),
+    path("receiver/unsubscribe/<path:receiver>", receiver_views.unsubscribe, name="console-receiver-unsubscribe"),
+    path("groups", group_views.groups, name="console-groups"),
+    path("groups/<path:group>", group_views.group, name="console-group"),
+    path("group/new", group_views.new, name="console-group-new"),
+    path("group/edit/<path:group>", group_views.edit, name="console-group-edit"),
+    path("group/delete/<path:group>", group_views.delete, name="console-group-delete"),
+    path("group/subscribe/<path:group>", group_views.subscribe, name="console-group-subscribe"),
+    path("group/unsubscribe/<path:group>", group_views.unsubscribe, name="console-group-unsubscribe"),
+]
