@@ -75,6 +75,7 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
         "receiver": f"{tenant}/receivers/{quote(demo['receivers'][0])}",
         "groups": f"{tenant}/groups",
         "group": f"{tenant}/groups/{quote(demo['groups'][0])}",
+        "dead-letters": f"{tenant}/dead-letters?mode=test",
         "sandbox": f"{tenant}/sandbox/email",
         "channels": channels,
         "channel": str(channel),

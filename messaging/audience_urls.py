@@ -1,11 +1,11 @@
-"""Console pages of receivers and groups; they hang below a tenant's path.
+"""Console pages of receivers, groups and dead letters; they hang below a tenant's path.
 
 A name may hold slashes, so it stands last, and what is done to it stands before it.
 """
 
 from django.urls import path
 
-from messaging import group_views, receiver_views
+from messaging import dead_letter_views, group_views, receiver_views
 
 audience_urls = [
     path("receivers", receiver_views.receivers, name="console-receivers"),
@@ -24,6 +24,12 @@ audience_urls = [
     ),
     path("receiver/subscribe/<path:receiver>", receiver_views.subscribe, name="console-receiver-subscribe"),
     path("receiver/unsubscribe/<path:receiver>", receiver_views.unsubscribe, name="console-receiver-unsubscribe"),
+    path("dead-letters", dead_letter_views.groups, name="console-dead-letters"),
+    path("dead-letters/group", dead_letter_views.letters, name="console-dead-letter-group"),
+    path("dead-letters/preview", dead_letter_views.preview, name="console-dead-letter-preview"),
+    path("dead-letters/act", dead_letter_views.act, name="console-dead-letter-act"),
+    path("dead-letters/errands/<str:errand>", dead_letter_views.errand, name="console-dead-letter-errand"),
+    path("dead-letters/errands/<str:errand>/stop", dead_letter_views.stop, name="console-dead-letter-stop"),
     path("groups", group_views.groups, name="console-groups"),
     path("groups/<path:group>", group_views.group, name="console-group"),
     path("group/new", group_views.new, name="console-group-new"),

@@ -3,24 +3,22 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
 import bson
 import bson.errors
-import structlog
 from django.conf import settings
 from rest_framework.exceptions import ValidationError
 
 from feedback import services as feedback
-from feedback.selectors import DeliveryRow, states
-from messaging import channels, collapsing, payloads, routing, unit_of_work
+from messaging import channels, collapsing, payloads, unit_of_work
 from messaging.documents import Message
-from messaging.jobs import Deliver, Target
+from messaging.retrying import next_attempt, retry_deliveries, retry_delivery
 from messaging.serializers import MessageSerializer
-from sprayer_project import amqp, mongo
+from sprayer_project import mongo
 from sprayer_project.errors import (
     STORE_ERRORS,
     Conflict,
@@ -34,7 +32,17 @@ from sprayer_project.ids import new_id
 from subscriptions import selectors as subscribers
 from subscriptions.addresses import address_hash
 
-log = structlog.get_logger(__name__)
+__all__ = [
+    "Accepted",
+    "accept",
+    "accept_batch",
+    "cancel",
+    "canonical",
+    "draft",
+    "next_attempt",
+    "retry_deliveries",
+    "retry_delivery",
+]
 
 MAX_MESSAGE = 256 * 1024
 MAX_DEPTH = 100
@@ -96,35 +104,6 @@ def cancel(tenant: str, mode: str, identifier: str) -> None:
         raise Conflict("not_cancellable", f"The message is {record['status']}: nothing is left to cancel.")
     payloads.store(payloads.of_record(record | {"status": "cancelled"}))
     feedback.cancel_open(tenant, identifier, datetime.now(UTC))
-
-
-def retry_delivery(tenant: str, mode: str, identifier: str) -> None:
-    """Open another round of a delivery that did not arrive. Raises NotFound, Conflict."""
-    now = datetime.now(UTC)
-    found = states(tenant, [identifier]).get(identifier)
-    if found is not None and found.expires_at is not None and found.expires_at <= now:
-        raise Conflict("expired", "The message's time to live is over: send it again as a new message.")
-    row = feedback.open_round(tenant, mode, identifier, now)
-    try:
-        amqp.publish([next_attempt(replace(row, due_at=None), 1)])  # at once: due_at is for the sweeper
-    except amqp.BrokerUnavailable as error:
-        log.warning("the sweeper will release it", tenant=tenant, delivery=identifier, error=error.detail)
-
-
-def next_attempt(row: DeliveryRow, attempt: int) -> amqp.Publication:
-    """The job that tries one delivery again."""
-    job = Deliver(
-        tenant=row.tenant,
-        message=row.message,
-        mode=row.mode,
-        channel=row.channel,
-        targets=(Target(row.receiver, row.address_hash or None),),
-        group=row.group,
-        round=row.round,
-        attempt=attempt,
-        due=row.due_at.timestamp() if row.due_at else 0,
-    )
-    return routing.publication(job, "single")
 
 
 def _earlier(tenant: str, mode: str, key: str, body_hash: str) -> Accepted | None:

@@ -29,7 +29,7 @@ OPEN = {
     "subscriptions": {"services", "selectors", "addresses", "inputs", "names", "reaching", "browsing"},
     "feedback": {
         *("services", "selectors", "events", "serializers", "waiting", "webhooks"),
-        *("search", "export", "pruning", "erasing"),
+        *("search", "export", "pruning", "erasing", "dead"),
     },
 }
 """What other apps may use of an app; its documents and models are its own."""
@@ -44,6 +44,7 @@ OPEN_FOR = {
     ("messaging/explain_views.py", "tenants.models"),
     ("messaging/receiver_views.py", "tenants.models"),
     ("messaging/group_views.py", "tenants.models"),
+    ("messaging/dead_letter_views.py", "tenants.models"),
     # The type of who erases a receiver.
     ("messaging/erasure.py", "tenants.models"),
     # The type of who changes a webhook.
