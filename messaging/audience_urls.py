@@ -5,7 +5,7 @@ A name may hold slashes, so it stands last, and what is done to it stands before
 
 from django.urls import path
 
-from messaging import dead_letter_views, group_views, receiver_views
+from messaging import dead_letter_views, group_views, receiver_views, suppression_views
 
 audience_urls = [
     path("receivers", receiver_views.receivers, name="console-receivers"),
@@ -24,6 +24,8 @@ audience_urls = [
     ),
     path("receiver/subscribe/<path:receiver>", receiver_views.subscribe, name="console-receiver-subscribe"),
     path("receiver/unsubscribe/<path:receiver>", receiver_views.unsubscribe, name="console-receiver-unsubscribe"),
+    path("suppressions", suppression_views.suppressions_page, name="console-suppressions"),
+    path("suppressions/lift", suppression_views.lift, name="console-suppression-lift"),
     path("dead-letters", dead_letter_views.groups, name="console-dead-letters"),
     path("dead-letters/group", dead_letter_views.letters, name="console-dead-letter-group"),
     path("dead-letters/preview", dead_letter_views.preview, name="console-dead-letter-preview"),

@@ -13,8 +13,9 @@ from messaging import channels, explain_verdicts, services
 from messaging.channels.base import OPTED_OUT
 from messaging.errand_row import Row
 from messaging.explain_verdicts import Verdict, of_channel
-from subscriptions import reaching
+from subscriptions import reaching, suppressions
 from subscriptions.reaching import ReceiverRow
+from subscriptions.suppressions import SuppressionRow
 from tenants.selectors import ChannelSettings
 
 STEP = 100
@@ -99,7 +100,18 @@ def outcomes(tenant: str, mode: str, rows: Sequence[DeliveryRow]) -> dict[str, s
     now, settings = datetime.now(UTC), explain_verdicts.settings_of(tenant, mode)
     off = {name: _channel_off(name, mode, settings.get(name)) for name in {row.channel for row in rows}}
     receivers = reaching.receivers_named(tenant, sorted({row.receiver for row in rows}))
-    return {row.id: _outcome(row, now, off[row.channel], receivers.get(row.receiver)) for row in rows}
+    plain = [(row.channel, row.address_hash) for row in rows if _is_plain(row)]
+    suppressed = suppressions.states(tenant, plain) if mode == "live" else {}
+    return {
+        row.id: _outcome(
+            row,
+            now,
+            off[row.channel],
+            receivers.get(row.receiver),
+            suppressed.get((row.channel, row.address_hash)),
+        )
+        for row in rows
+    }
 
 
 def replay(tenant: str, mode: str, ids: Sequence[str]) -> Counter[str]:
@@ -146,15 +158,25 @@ def _channel_off(name: str, mode: str, settings: ChannelSettings | None) -> str 
     return "credentials_refused" if finding.verdict is Verdict.CREDENTIALS_REFUSED else "channel_off"
 
 
-def _outcome(row: DeliveryRow, now: datetime, off: str | None, receiver: ReceiverRow | None) -> str:
+def _is_plain(row: DeliveryRow) -> bool:
+    return row.receiver == f"addr:{row.address_hash}"
+
+
+def _outcome(
+    row: DeliveryRow,
+    now: datetime,
+    off: str | None,
+    receiver: ReceiverRow | None,
+    suppression: SuppressionRow | None,
+) -> str:
     if row.expires_at is not None and row.expires_at <= now:
         return "expired"
     if row.status not in RETRIABLE:
         return "not_dead"
     if off:
         return off
-    if row.receiver == f"addr:{row.address_hash}":
-        return WILL_SEND
+    if _is_plain(row):
+        return _put_aside(suppression.reason) if suppression else WILL_SEND
     if receiver is None:
         return "no_receiver"
     if not row.address_hash:
@@ -162,6 +184,8 @@ def _outcome(row: DeliveryRow, now: datetime, off: str | None, receiver: Receive
     address = next((known for known in receiver.addresses if known.hash == row.address_hash), None)
     if address is None:
         return "no_address"
-    if address.status == "active":
-        return WILL_SEND
-    return "opted_out" if address.reason == OPTED_OUT else "address_retired"
+    return WILL_SEND if address.status == "active" else _put_aside(address.reason)
+
+
+def _put_aside(reason: str | None) -> str:
+    return "opted_out" if reason == OPTED_OUT else "address_retired"

@@ -20,7 +20,7 @@ from messaging import inbox, payloads
 from messaging.documents import Erasure, Message
 from sprayer_project.ids import first_id
 from sprayer_project.mongo import DURABLE
-from subscriptions import reaching
+from subscriptions import reaching, suppressions
 from subscriptions import services as subscriptions
 from tenants import services as tenants
 from tenants.models import User
@@ -61,6 +61,8 @@ def erase(tenant: str, receiver: str, key: str = "", by: User | None = None, ip:
         return_document=ReturnDocument.AFTER,
     )
     subscriptions.erase_receiver(tenant, receiver)
+    for name in note["names"]:
+        suppressions.erase_address(tenant, name.removeprefix("addr:"))
     tenants.audit(tenant, by, "receiver.erased", note["mark"], {"key": key} if key else {}, ip)
     done = _step(note)
     log.info("receiver erased", tenant=tenant, mark=note["mark"], done=done)

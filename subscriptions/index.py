@@ -55,6 +55,15 @@ class GroupEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SuppressionEntry:
+    name: str
+    """<channel>/<hash of the address>"""
+    version: int
+    deleted: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Resolution:
     """What the index holds for one receiver on one channel."""
 
@@ -63,7 +72,7 @@ class Resolution:
     subscribed: bool
 
 
-Entry = ReceiverEntry | GroupEntry
+Entry = ReceiverEntry | GroupEntry | SuppressionEntry
 
 
 def encoded(tenant: str, name: str) -> str:
@@ -93,6 +102,7 @@ def apply(tenant: str, entries: Sequence[Entry], generation: str = "") -> list[i
     writers = {
         ReceiverEntry: client.register_script(scripts.APPLY_RECEIVER),
         GroupEntry: client.register_script(scripts.APPLY_GROUP),
+        SuppressionEntry: client.register_script(scripts.APPLY_SUPPRESSION),
     }
     keys, answers = [marker_key(tenant), building_key(tenant)], []
     for start in range(0, len(entries), CHUNK):
@@ -141,15 +151,20 @@ async def expand(tenant: str, group: str, channel: str, after: str | None, count
     return await _aread(tenant, scripts.EXPAND, [encoded(tenant, group), channel, smallest, str(count)])
 
 
-async def resolve(tenant: str, channel: str, names: Sequence[str], group: str | None) -> list[Resolution]:
-    arguments = [channel, "" if group is None else encoded(tenant, group)]
+async def resolve(
+    tenant: str, channel: str, names: Sequence[str], group: str | None, plain: Sequence[str] = ()
+) -> tuple[list[Resolution], dict[str, str]]:
+    """Receivers in their order; and of the plain addresses' hashes those that are suppressed, with the reasons."""
+    arguments = [channel, "" if group is None else encoded(tenant, group), str(len(plain))]
+    arguments += [encoded(tenant, f"{channel}/{hashed}") for hashed in plain]
     for name in names:
         arguments += [encoded(tenant, name), name]
-    found = await _aread(tenant, scripts.RESOLVE, arguments)
-    return [
+    reasons, *found = await _aread(tenant, scripts.RESOLVE, arguments)
+    resolutions = [
         Resolution(known == 1, _addresses(addresses) if known == 1 else (), subscribed == 1)
         for known, addresses, subscribed in zip(found[::3], found[1::3], found[2::3], strict=True)
     ]
+    return resolutions, {hashed: reason for hashed, reason in zip(plain, reasons, strict=True) if reason}
 
 
 async def members(tenant: str, channel: str, groups: Sequence[str], names: Sequence[str]) -> list[bool]:
@@ -178,6 +193,8 @@ def _valid(found: Any) -> list[Any]:
 def _arguments(entry: Entry) -> list[str | int]:
     if isinstance(entry, GroupEntry):
         return [entry.id, "" if entry.channels is None else f",{','.join(entry.channels)},"]
+    if isinstance(entry, SuppressionEntry):
+        return [entry.reason]
     fields = [part for channel, addresses in entry.addresses.items() for part in (channel, _text(addresses))]
     return [entry.name, len(fields), *fields, *(f"{group}:{channel}" for group, channel in entry.memberships)]
 

@@ -65,19 +65,20 @@ async def expand_page(
 
 
 async def addresses_of(
-    tenant: str, channel: str, receivers: Sequence[str], group: str | None = None
-) -> dict[str, Resolved]:
+    tenant: str, channel: str, receivers: Sequence[str], group: str | None = None, plain: Sequence[str] = ()
+) -> tuple[dict[str, Resolved], dict[str, str]]:
     """Where each receiver is reached on a channel now; with a group also whether it still belongs to it.
 
-    One round trip to Redis. Whom the index does not know, the record is asked for. Raises the store errors.
+    And of plain addresses, by their hashes, those that are suppressed, with the reasons. One round trip to Redis. Whom
+    the index does not know, the record is asked for. Raises the store errors.
     """
-    found = await _from_index(tenant, lambda: index.resolve(tenant, channel, receivers, group))
+    found, suppressed = await _from_index(tenant, lambda: index.resolve(tenant, channel, receivers, group, plain))
     resolved = {
         name: _resolved(row.addresses, row.subscribed) for name, row in zip(receivers, found, strict=True) if row.known
     }
     if missing := [name for name in receivers if name not in resolved]:
         resolved |= await asyncio.to_thread(_resolved_from_record, tenant, channel, missing, group)
-    return resolved
+    return resolved, suppressed
 
 
 async def members_of(tenant: str, channel: str, groups: Sequence[str], receivers: Sequence[str]) -> frozenset[str]:

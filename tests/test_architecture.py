@@ -26,7 +26,7 @@ OPEN = {
         *("services", "selectors", "api", "authentication", "console"),
         *("keys", "rights", "encryption", "cache"),
     },
-    "subscriptions": {"services", "selectors", "addresses", "inputs", "names", "reaching", "browsing"},
+    "subscriptions": {"services", "selectors", "addresses", "inputs", "names", "reaching", "browsing", "suppressions"},
     "feedback": {
         *("services", "selectors", "events", "serializers", "waiting", "webhooks"),
         *("search", "export", "pruning", "erasing", "dead"),
@@ -45,6 +45,7 @@ OPEN_FOR = {
     ("messaging/receiver_views.py", "tenants.models"),
     ("messaging/group_views.py", "tenants.models"),
     ("messaging/dead_letter_views.py", "tenants.models"),
+    ("messaging/suppression_views.py", "tenants.models"),
     # The type of who erases a receiver.
     ("messaging/erasure.py", "tenants.models"),
     # The type of who changes a webhook.
