@@ -74,6 +74,7 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
         "receivers": f"{tenant}/receivers",
         "receiver": f"{tenant}/receivers/{quote(demo['receivers'][0])}",
         "suppressions": f"{tenant}/suppressions",
+        "imports": f"{tenant}/imports",
         "groups": f"{tenant}/groups",
         "group": f"{tenant}/groups/{quote(demo['groups'][0])}",
         "dead-letters": f"{tenant}/dead-letters?mode=test",

@@ -5,10 +5,16 @@ A name may hold slashes, so it stands last, and what is done to it stands before
 
 from django.urls import path
 
-from messaging import dead_letter_views, group_views, receiver_views, suppression_views
+from messaging import dead_letter_views, group_views, import_views, receiver_views, suppression_views
 
 audience_urls = [
     path("receivers", receiver_views.receivers, name="console-receivers"),
+    path("receivers.csv", import_views.receivers, {"kind": "csv"}, name="console-receivers-csv"),
+    path("receivers.ndjson", import_views.receivers, {"kind": "ndjson"}, name="console-receivers-ndjson"),
+    path("imports", import_views.index, name="console-imports"),
+    path("imports/<str:errand>", import_views.errand, name="console-import"),
+    path("imports/<str:errand>/refused.csv", import_views.report, name="console-import-report"),
+    path("imports/<str:errand>/stop", import_views.stop, name="console-import-stop"),
     path("receivers/<path:receiver>", receiver_views.receiver, name="console-receiver"),
     path("receiver/new", receiver_views.new, name="console-receiver-new"),
     path("receiver/edit/<path:receiver>", receiver_views.edit, name="console-receiver-edit"),
@@ -35,6 +41,8 @@ audience_urls = [
     path("groups", group_views.groups, name="console-groups"),
     path("groups/<path:group>", group_views.group, name="console-group"),
     path("group/new", group_views.new, name="console-group-new"),
+    path("group/csv/<path:group>", import_views.members, {"kind": "csv"}, name="console-group-csv"),
+    path("group/ndjson/<path:group>", import_views.members, {"kind": "ndjson"}, name="console-group-ndjson"),
     path("group/edit/<path:group>", group_views.edit, name="console-group-edit"),
     path("group/delete/<path:group>", group_views.delete, name="console-group-delete"),
     path("group/subscribe/<path:group>", group_views.subscribe, name="console-group-subscribe"),

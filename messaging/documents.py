@@ -149,4 +149,24 @@ class Errand(Document):
     }
 
 
-DOCUMENTS = (Message, UndecodableJob, Erasure, Errand)
+class ImportChunk(Document):
+    """Rows of a file that is being imported, in the order of their numbers: see messaging.imports.
+
+    Its id is "<errand>/<number>". Once they are written the rows go, and what was bad of them stays for the report.
+    """
+
+    id = StringField(primary_key=True)
+    rows = ListField(DictField())
+    bad = ListField(DictField())
+    done = BooleanField(required=True)
+    forget_at = DateTimeField(required=True)
+
+    meta = {
+        "collection": "import_chunks",
+        "auto_create_index": False,
+        "strict": False,
+        "indexes": [{"fields": ["forget_at"], "expireAfterSeconds": 0, "name": "ttl"}],
+    }
+
+
+DOCUMENTS = (Message, UndecodableJob, Erasure, Errand, ImportChunk)

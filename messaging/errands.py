@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from pymongo import ReturnDocument
 
-from messaging import dead_letters
+from messaging import dead_letters, imports
 from messaging.documents import Errand
 from messaging.errand_row import Row, Step
 from sprayer_project.errors import STORE_ERRORS, NotFound
@@ -31,14 +31,18 @@ _KEPT = timedelta(days=30)
 STEPS: dict[str, Step] = {
     "replay": dead_letters.replay_step,
     "drop": dead_letters.drop_step,
+    "import": imports.step,
 }
 
 
-def begin(tenant: str, kind: str, by: str, arguments: Mapping[str, Any]) -> Row:
-    """Write an errand of a kind of STEPS down; a sweeper takes it up within seconds."""
+def begin(tenant: str, kind: str, by: str, arguments: Mapping[str, Any], identifier: str = "") -> Row:
+    """Write an errand of a kind of STEPS down; a sweeper takes it up within seconds.
+
+    identifier: one of new_errand_id, for what had to be written before it.
+    """
     now = datetime.now(UTC)
     document = {
-        "_id": new_id("ern", now),
+        "_id": identifier or new_errand_id(),
         "tenant": tenant,
         "kind": kind,
         "by": by,
@@ -52,6 +56,10 @@ def begin(tenant: str, kind: str, by: str, arguments: Mapping[str, Any]) -> Row:
     }
     _errands().insert_one(document)
     return _row(document)
+
+
+def new_errand_id() -> str:
+    return new_id("ern")
 
 
 def one(tenant: str, identifier: str) -> Row:
