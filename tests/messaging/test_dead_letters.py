@@ -204,6 +204,8 @@ def test_the_command_takes_a_channel_and_a_reason(acme: TenantUnderTest, ann: No
     assert standing(meant) == ("queued", 2) and standing(other) == ("failed", 1)
     call_command("dead_letters", "drop", "acme", other, "--test", stdout=io.StringIO())
     assert listed() == {}
+    entries = AuditEntry.objects.filter(by=None).order_by("id").values_list("action", flat=True)
+    assert [one for one in entries if one.startswith("dead")] == ["dead_letters.replayed", "dead_letters.dropped"]
     with pytest.raises(CommandError, match="1 of 1"):
         call_command("dead_letters", "drop", "acme", other, "--test", stderr=io.StringIO())
 

@@ -12,8 +12,10 @@ from messaging import dead_letters, services
 from messaging.documents import UndecodableJob
 from sprayer_project.errors import NotFound, SprayerError
 from tenants import selectors as tenants
+from tenants.services import audit
 
 _CHUNK = 500
+_DONE = {"replay": "replayed", "drop": "dropped"}
 
 
 class Command(BaseCommand):
@@ -52,6 +54,8 @@ class Command(BaseCommand):
                     self.stderr.write(f"{identifier}: {error.detail}")
             total += len(ids)
             failed += sum(error is not None for error in answers.values())
+        if total > failed:
+            audit(tenant, None, f"dead_letters.{_DONE[action]}", detail={"mode": mode, "count": total - failed})
         if failed:
             raise CommandError(f"{failed} of {total} could not be done.")
 

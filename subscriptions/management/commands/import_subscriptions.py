@@ -10,6 +10,7 @@ from sprayer_project.errors import STORE_ERRORS, Invalid, SprayerError
 from subscriptions import importing
 from subscriptions.importing import Bad
 from tenants.selectors import tenant_exists
+from tenants.services import audit
 
 _SHOWN = 20
 _TOLD = 10_000
@@ -40,6 +41,7 @@ class Command(BaseCommand):
                     total, bad = self._import(slug, opened, kind, options["from_line"])
         except OSError as error:
             raise CommandError(f"{file}: {error.strerror}") from error
+        audit(slug, None, "receivers.imported", detail={"rows": total, "refused": len(bad)})
         if options["bad"]:
             Path(options["bad"]).write_bytes(importing.report(bad))
         for row in bad[:_SHOWN]:
