@@ -156,6 +156,7 @@ class ImportChunk(Document):
     """
 
     id = StringField(primary_key=True)
+    tenant = StringField(required=True)
     rows = ListField(DictField())
     bad = ListField(DictField())
     done = BooleanField(required=True)
@@ -165,7 +166,10 @@ class ImportChunk(Document):
         "collection": "import_chunks",
         "auto_create_index": False,
         "strict": False,
-        "indexes": [{"fields": ["forget_at"], "expireAfterSeconds": 0, "name": "ttl"}],
+        "indexes": [
+            {"fields": ["tenant"], "name": "by_tenant"},
+            {"fields": ["forget_at"], "expireAfterSeconds": 0, "name": "ttl"},
+        ],
     }
 
 

@@ -44,7 +44,7 @@ def index(request: HttpRequest, member: Membership) -> HttpResponse:
     if form.is_valid():
         file, errand = form.cleaned_data["file"], errands.new_errand_id()
         try:
-            kept = imports.keep(errand, file.file, _kind(file.name))
+            kept = imports.keep(tenant, errand, file.file, _kind(file.name))
         except Invalid as error:
             form.add_error("file", error.detail)
         else:
@@ -77,6 +77,7 @@ def report(request: HttpRequest, member: Membership, errand: str) -> HttpRespons
 def stop(request: HttpRequest, member: Membership, errand: str) -> HttpResponse:
     """What was taken stays."""
     errands.stop(member.tenant.slug, errands.one(member.tenant.slug, errand).id)
+    imports.forget(errand)
     _note(request, member, "receivers.import_stopped", {"errand": errand})
     notices.success(request, "It stops after the step that is under way.")
     return redirect("console-import", member.tenant.slug, errand)

@@ -25,14 +25,15 @@ class Upload:
     rows: int
 
 
-def keep(errand: str, file: IO[bytes], kind: str) -> Upload:
-    """Read a file and keep its rows for an errand. Raises Invalid: nothing of it is kept then."""
+def keep(tenant: str, errand: str, file: IO[bytes], kind: str) -> Upload:
+    """Read a file and keep its rows for an errand of a tenant. Raises Invalid: nothing of it is kept then."""
     chunks = rows = 0
     try:
         for number, batch in enumerate(importing.batches(importing.read(file, kind))):
             _chunks().insert_one(
                 {
                     "_id": _id(errand, number),
+                    "tenant": tenant,
                     "rows": [asdict(row) for row in batch if isinstance(row, Row)],
                     "bad": [asdict(row) for row in batch if isinstance(row, Bad)],
                     "done": False,
@@ -43,9 +44,14 @@ def keep(errand: str, file: IO[bytes], kind: str) -> Upload:
         if not rows:
             raise Invalid("empty", "The file has no rows.")
     except Invalid:
-        _chunks().delete_many({"_id": {"$gte": _id(errand, 0), "$lt": f"{errand}/~"}})
+        forget(errand)
         raise
     return Upload(chunks, rows)
+
+
+def forget(errand: str) -> None:
+    """Let the rows go that are not written yet."""
+    _chunks().delete_many(_of(errand) | {"done": False})
 
 
 def step(errand: Errand) -> tuple[Mapping[str, Any], bool]:
@@ -68,10 +74,13 @@ def step(errand: Errand) -> tuple[Mapping[str, Any], bool]:
 def report(errand: Errand) -> Iterator[bytes]:
     """The refused rows so far, as CSV."""
     yield importing.report([])
-    query = {"_id": {"$gte": _id(errand.id, 0), "$lt": f"{errand.id}/~"}, "done": True}
-    for chunk in _chunks().find(query).sort("_id", 1):
+    for chunk in _chunks().find(_of(errand.id) | {"done": True}).sort("_id", 1):
         if chunk["bad"]:
             yield importing.report([Bad(**row) for row in chunk["bad"]], head=False)
+
+
+def _of(errand: str) -> dict[str, Any]:
+    return {"_id": {"$gte": _id(errand, 0), "$lt": f"{errand}/~"}}
 
 
 def _id(errand: str, number: int) -> str:

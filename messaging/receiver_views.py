@@ -8,9 +8,7 @@ from django.contrib import messages as notices
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from feedback.search import Wanted
-from feedback.search import deliveries as search_deliveries
-from feedback.selectors import DeliveryRow
+from feedback import search
 from messaging import channels, erasure, inbox_peek
 from messaging.audience_forms import AddressForm, ReceiverForm, SubscriptionForm, labels, refuse
 from messaging.realtime import tokens
@@ -190,7 +188,7 @@ def show(request: HttpRequest, member: Membership, row: ReceiverRow, **more: Any
         "subscriptions": selectors.receiver_subscriptions(tenant, row.name, cursor, PAGE),
         "cursor": cursor,
         "inbox": inbox_peek.peek(tenant, row.name),
-        "deliveries": _recent(tenant, row.name),
+        "deliveries": search.newest_of_receiver(tenant, row.name, _RECENT),
         "address_form": AddressForm(),
         "subscription_form": SubscriptionForm("Group", None),
         "channel_labels": dict(labels()),
@@ -239,13 +237,3 @@ def _address_line(address: Any) -> dict[str, Any]:
 
 def _retired(row: ReceiverRow) -> int:
     return sum(address.status != "active" for address in row.addresses)
-
-
-def _recent(tenant: str, receiver: str) -> list[DeliveryRow]:
-    """The newest of both modes."""
-    found = [
-        row
-        for mode in ("live", "test")
-        for row in search_deliveries(tenant, mode, Wanted(receiver=receiver), (), limit=_RECENT).data
-    ]
-    return sorted(found, key=lambda row: row.id, reverse=True)[:_RECENT]

@@ -103,6 +103,7 @@ def test_an_import_is_stopped(acme: TenantUnderTest) -> None:
     page = upload(client, "receiver\nann\n")
     client.post(f"{page}/stop")
     assert errands.go_on() == 0 and "Stopped" in text(client, page)
+    assert mongo.database()["import_chunks"].count_documents({}) == 0
 
 
 def test_exports_are_streamed_with_whole_addresses_and_audited(acme: TenantUnderTest) -> None:
