@@ -7,7 +7,7 @@ from typing import Any
 from bson import ObjectId
 
 from sprayer_project.errors import Conflict, Invalid, NotFound
-from subscriptions import documents, record, syncing
+from subscriptions import changes, documents, record, syncing
 from subscriptions.addresses import is_device, kind_of
 from subscriptions.inputs import MAX_ADDRESSES, AddressInput, CleanAddress, clean_addresses
 from subscriptions.record import AddressRow, ReceiverRow
@@ -107,6 +107,7 @@ def replace(tenant: str, row: ReceiverRow, values: Values) -> bool:
     query = {"_id": row.id, "version": row.version, "deleted": False}
     if not documents.receivers().update_one(query, change).matched_count:
         return False
+    changes.tell(tenant, row, [AddressRow(**address) for address in values.get("addresses", ())])
     sync(tenant, row.id)
     return True
 

@@ -12,7 +12,7 @@ from pymongo import InsertOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from sprayer_project.errors import Conflict, Invalid, NotFound, SprayerError
-from subscriptions import addressing, documents, record, syncing
+from subscriptions import addressing, changes, documents, record, syncing
 from subscriptions.addresses import is_device
 from subscriptions.addressing import add_address, reactivate_address, remove_address, retire_address
 from subscriptions.inputs import (
@@ -179,7 +179,10 @@ def _write(tenant: str, wanted: Mapping[str, tuple[_Values, list[CleanAddress]]]
         before = _rows(tenant, todo)
         operations = {name: _operation(tenant, name, before.get(name), *wanted[name]) for name in sorted(todo)}
         taken = _bulk({name: operation for name, operation in operations.items() if operation})
-        todo = taken | (todo - set(_rows(tenant, todo)))
+        rows = _rows(tenant, todo)
+        for name in before.keys() & rows.keys():
+            changes.tell(tenant, before[name], rows[name].addresses)
+        todo = taken | (todo - set(rows))
     if todo:
         raise Conflict("busy", "The receivers are being changed by others: repeat the request.", retry_after=1)
     return _rows(tenant, wanted)
