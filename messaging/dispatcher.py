@@ -14,7 +14,7 @@ from django.conf import settings
 
 from feedback import selectors as feedback
 from feedback.events import DeliveryEvent, Status
-from messaging import admission, claims, jobs, outcomes, payloads, routing
+from messaging import admission, claims, jobs, outcomes, payloads, retiring, routing
 from messaging.breaker import Watch
 from messaging.channels.base import Channel, DeliveryError, Outcome, Recipient
 from messaging.jobs import BadJob, Deliver, Expand
@@ -29,7 +29,6 @@ from messaging.stragglers import Stragglers
 from sprayer_project import amqp, metrics, worker
 from sprayer_project.errors import STORE_ERRORS
 from sprayer_project.worker import Item
-from subscriptions import services as subscriptions
 from tenants import selectors as tenants
 from tenants.selectors import ChannelSettings
 
@@ -293,8 +292,9 @@ class Dispatcher:
     async def _retire(self, context: Context, recipient: Recipient, outcome: Outcome) -> None:
         """Best effort: an address that stays active is called dead again by the next message."""
         now = datetime.now(UTC)
-        arguments = (context.payload.tenant, self._channel.name, recipient.address_hash, outcome.reason)
+        payload, at = context.payload, min(now, outcome.dead_since or now)
+        where = (payload.tenant, self._channel.name, recipient.delivery, payload.id, recipient.address_hash)
         try:
-            await worker.in_thread(subscriptions.retire_address, *arguments, min(now, outcome.dead_since or now))
+            await worker.in_thread(retiring.retire, *where, outcome.reason, at)
         except STORE_ERRORS as error:
             log.warning("address not retired", tenant=context.payload.tenant, error=type(error).__name__)

@@ -3,14 +3,16 @@
 Long poll and server-sent events read the same inbox. An acknowledgement by the client is the evidence for delivered.
 """
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 from feedback.events import Status
 from messaging import inbox, inbox_ended, inbox_restore
-from messaging.channels.base import Channel, Outcome, Outgoing, Recipient
+from messaging.channels.base import Channel, Look, Outcome, Outgoing, Recipient
 from messaging.inbox import Appended
+from messaging.looks import pretty
 from messaging.realtime import frames
 
 
@@ -34,6 +36,10 @@ class WebSocket(Channel):
     def preview(self, message: Outgoing) -> Mapping[str, Any]:
         """Without each receiver's own offset and group."""
         return {"payload_bytes": len(frames.message_body(message).encode())}
+
+    def look(self, message: Outgoing) -> Look:
+        frame = {"type": "message", "offset": "..."} | json.loads(frames.message_body(message))
+        return Look(shape="code", payload=pretty(frame))
 
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
