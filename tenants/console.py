@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
+from ipaddress import ip_address
 from typing import Any
 
 from django.conf import settings
@@ -83,7 +85,10 @@ def user_of(request: HttpRequest) -> User:
 def ip_of(request: HttpRequest) -> str | None:
     """Where a request came from: behind a proxy what that proxy says."""
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "") if settings.BEHIND_PROXY else ""
-    return forwarded.rpartition(",")[2].strip() or request.META.get("REMOTE_ADDR") or None
+    for text in (forwarded.rpartition(",")[2].strip(), request.META.get("REMOTE_ADDR") or ""):
+        with suppress(ValueError):
+            return str(ip_address(text))
+    return None
 
 
 def _unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
