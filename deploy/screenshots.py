@@ -70,6 +70,7 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
         "message": message,
         "delivery": str(delivery),
         "send": f"{tenant}/send",
+        "live": f"{tenant}/live",
         "sandbox": f"{tenant}/sandbox/email",
         "channels": channels,
         "channel": str(channel),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
+from django.contrib.auth import get_user
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
@@ -62,6 +63,14 @@ def show(
         "memberships": selectors.memberships(member.user),
     }
     return render(request, template, {**frame, **context}, status=status)
+
+
+def check_still(request: HttpRequest, tenant: str) -> None:
+    """For a page that stays open: whether its person is still logged in, and a member. Raises Forbidden, NotFound."""
+    key = request.session.session_key
+    if key is None or not request.session.exists(key):
+        raise Forbidden("logged_out", "You have logged out: log in again.")
+    selectors.membership(get_user(request), tenant)
 
 
 def user_of(request: HttpRequest) -> User:
