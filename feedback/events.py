@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -55,12 +56,12 @@ def score(status: Status, round: int, waited: bool = False) -> int:
     return round * _ROUND + (rank or _RANKS[status])
 
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_quote = json.encoder.encode_basestring_ascii
 
 
 def delivery_id(message: str, receiver: str, channel: str, address_hash: str | None) -> str:
     """`dlv_<the message's 26 characters><16 hex>`: one id for one message to one address, whoever computes it."""
-    parts = _encode([receiver, channel, address_hash or ""])
+    parts = f"[{_quote(receiver)},{_quote(channel)},{_quote(address_hash or '')}]"  # a JSON array
     digest = hashlib.blake2b(parts.encode(), digest_size=8, key=message.encode()[:64]).hexdigest()
     return f"dlv_{message.partition('_')[2]}{digest}"
 
@@ -101,13 +102,15 @@ class DeliveryEvent:
     """With sent: it waits in an inbox, so its expiry still applies. With expired and suppressed: it waited in one."""
     keeper: str = ""
     """With waiting: "<shard>/<incarnation>" of the memory that holds it, so that it is found when that is lost."""
+    scheduled: bool = False
+    """The message had a send_at."""
     fact: str = ""
     """A time of its own that is no status: opened, clicked, complained, unsubscribed, delayed. The status is what it
     implies (delivered, sent)."""
 
     def to_json(self) -> str:
         """A JSON object of what is not empty."""
-        body = {name: value for name in _NAMES if (value := getattr(self, name)) not in _EMPTY}
+        body = {name: value for name, value in zip(_NAMES, _values(self), strict=True) if value}
         try:
             return orjson.dumps(body).decode()
         except TypeError:
@@ -125,8 +128,8 @@ class DeliveryEvent:
         return cls(**values)
 
 
-_EMPTY: tuple[Any, ...] = (None, "", {}, False)
 _NAMES = tuple(field.name for field in fields(DeliveryEvent))
+_values = attrgetter(*_NAMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,11 @@
 
 from django.urls import path
 
-from messaging import channel_views, explain_views, request_views, sandbox_views, views
+from messaging import channel_views, explain_views, overview_views, request_views, sandbox_views, views
 
 console_urls = [
-    path("", views.index, name="console"),
+    path("", overview_views.overview, name="console"),
+    path("overview", overview_views.overview_live, name="console-overview-live"),
     path("messages", views.messages, name="console-messages"),
     path("messages/rows", views.message_rows, name="console-message-rows"),
     path("messages/<str:message>", views.message, name="console-message"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from messaging import channels, explain_verdicts, payloads, services
+from messaging import channels, drafting, explain_verdicts, payloads
 from messaging.channels.base import Channel, DeliveryError
 from messaging.explain import AddressState, ChannelStory, addresses_of, of_addresses
 from messaging.explain_verdicts import Finding, Verdict, of_channel
@@ -76,8 +76,8 @@ class _Draft:
 @mongo.patience(5)
 def dry_run(tenant: str, mode: str, body: Mapping[str, Any]) -> DryRun:
     """Raises what services.accept raises for this body, without an Idempotency-Key. Stores and sends nothing."""
-    services.canonical(body)
-    record = services.draft(tenant, mode, body)
+    drafting.canonical(body)
+    record = drafting.draft(tenant, mode, body)
     contents = [_content(record, name) for name in record["channels"]]
     draft = _Draft(
         record,

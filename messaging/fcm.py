@@ -133,9 +133,8 @@ class Fcm:
         headers = {"Authorization": f"Bearer {token}"}
         try:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
-                return Answer(
-                    answer.status, _parsed(await answer.read()), parse_retry_after(answer.headers.get("Retry-After"))
-                )
+                said, wait = await answer.read(), answer.headers.get("Retry-After")
+                return Answer(answer.status, _parsed(said), parse_retry_after(wait))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise DeliveryError("provider_unavailable") from error
         except TimeoutError as error:
@@ -159,7 +158,7 @@ class Place:
 
 def _parsed(raw: bytes) -> Mapping[str, Any]:
     try:
-        body = json.loads(raw)
+        body = orjson.loads(raw)
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}

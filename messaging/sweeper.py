@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 
+from feedback import rollups
 from feedback import selectors as rows
 from feedback import services as feedback
 from feedback.events import Status
@@ -110,6 +111,10 @@ def roll_up() -> int:
     return feedback.roll_up(_LIMIT)
 
 
+def roll_up_periods() -> int:
+    return rollups.roll_up(_LIMIT)
+
+
 def forget_keys() -> int:
     """Idempotency keys older than a day."""
     late = {"key_expires_at": {"$lte": datetime.now(UTC)}}
@@ -132,6 +137,7 @@ ACTIONS: tuple[Callable[[], int], ...] = (
     release_deferred,
     expire,
     roll_up,
+    roll_up_periods,
     finish_index,
     look_after_routed,
     put_back,
@@ -139,7 +145,7 @@ ACTIONS: tuple[Callable[[], int], ...] = (
 )
 
 
-EVERY_MINUTE: tuple[Callable[[], int], ...] = (retention.prune, erasure.go_on)
+EVERY_MINUTE: tuple[Callable[[], int], ...] = (retention.prune, rollups.prune, erasure.go_on)
 """What nobody waits for."""
 
 

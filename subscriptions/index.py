@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from sprayer_project import redis
 from subscriptions import scripts
 
@@ -26,6 +28,7 @@ class NotBuilding(Exception):
 @dataclass(frozen=True, slots=True)
 class IndexedAddress:
     address: str
+    """Canonical, as the channel's clean_address returned it."""
     hash: str
     retired: str | None
     """Why it must not be used; None while it is active."""
@@ -66,11 +69,6 @@ class Resolution:
 Entry = ReceiverEntry | GroupEntry
 
 
-def encoded(tenant: str, name: str) -> str:
-    """A tenant's own name as a part of a key."""
-    return redis.key(tenant, name)[len(redis.key(tenant, "")) :]
-
-
 def base(tenant: str) -> str:
     return redis.key(tenant, "subscriptions", "")
 
@@ -98,7 +96,7 @@ def apply(tenant: str, entries: Sequence[Entry], generation: str = "") -> list[i
     for start in range(0, len(entries), CHUNK):
         with client.pipeline(transaction=False) as pipe:
             for entry in entries[start : start + CHUNK]:
-                arguments: list[str | int] = [base(tenant), generation, encoded(tenant, entry.name)]
+                arguments: list[str | int] = [base(tenant), generation, redis.part_of_key(entry.name)]
                 # hiredis takes plain numbers only, and BSON has integers of its own.
                 arguments += [int(entry.version), int(entry.deleted)]
                 writers[type(entry)](keys, arguments + _arguments(entry), client=pipe)
@@ -114,13 +112,13 @@ def is_valid(tenant: str) -> bool:
 
 def channels_of_receivers(tenant: str, names: Sequence[str]) -> list[frozenset[str] | None]:
     """For each receiver the channels on which it has addresses, None where the index does not know it."""
-    found = _read(tenant, scripts.CHANNELS_OF_RECEIVERS, [encoded(tenant, name) for name in names])
+    found = _read(tenant, scripts.CHANNELS_OF_RECEIVERS, [redis.part_of_key(name) for name in names])
     return [None if channels is None else frozenset(channels) for channels in found]
 
 
 def channels_of_groups(tenant: str, names: Sequence[str], channels: Sequence[str]) -> list[frozenset[str] | None]:
     """For each group those of these channels that have subscribers, None where the index does not know it."""
-    arguments = [str(len(channels)), *channels, *(encoded(tenant, name) for name in names)]
+    arguments = [str(len(channels)), *channels, *(redis.part_of_key(name) for name in names)]
     found = _read(tenant, scripts.CHANNELS_OF_GROUPS, arguments)
     return [None if subscribed is None else frozenset(subscribed) for subscribed in found]
 
@@ -129,7 +127,7 @@ def subscribers_of_groups(
     tenant: str, names: Sequence[str], channels: Sequence[str], most: int
 ) -> dict[tuple[str, str], tuple[int, list[str]]]:
     """(group, channel) -> the number of its subscribers, and the first `most` by name."""
-    arguments = [str(len(channels)), *channels, str(most), *(encoded(tenant, name) for name in names)]
+    arguments = [str(len(channels)), *channels, str(most), *(redis.part_of_key(name) for name in names)]
     found = _read(tenant, scripts.SUBSCRIBERS_OF_GROUPS, arguments)
     pairs = [(name, channel) for name in names for channel in channels]
     return dict(zip(pairs, zip(map(int, found[::2]), found[1::2], strict=True), strict=True))
@@ -138,13 +136,13 @@ def subscribers_of_groups(
 async def expand(tenant: str, group: str, channel: str, after: str | None, count: int) -> list[str]:
     """The next subscribers by name, byte by byte."""
     smallest = "-" if after is None else f"({after}"
-    return await _aread(tenant, scripts.EXPAND, [encoded(tenant, group), channel, smallest, str(count)])
+    return await _aread(tenant, scripts.EXPAND, [redis.part_of_key(group), channel, smallest, str(count)])
 
 
 async def resolve(tenant: str, channel: str, names: Sequence[str], group: str | None) -> list[Resolution]:
-    arguments = [channel, "" if group is None else encoded(tenant, group)]
+    arguments = [channel, "" if group is None else redis.part_of_key(group)]
     for name in names:
-        arguments += [encoded(tenant, name), name]
+        arguments += [redis.part_of_key(name), name]
     found = await _aread(tenant, scripts.RESOLVE, arguments)
     return [
         Resolution(known == 1, _addresses(addresses) if known == 1 else (), subscribed == 1)
@@ -154,7 +152,7 @@ async def resolve(tenant: str, channel: str, names: Sequence[str], group: str | 
 
 async def members(tenant: str, channel: str, groups: Sequence[str], names: Sequence[str]) -> list[bool]:
     """For each receiver whether one of the groups reaches it on the channel."""
-    arguments = [channel, str(len(groups)), *(encoded(tenant, group) for group in groups), *names]
+    arguments = [channel, str(len(groups)), *(redis.part_of_key(group) for group in groups), *names]
     return [found == 1 for found in await _aread(tenant, scripts.MEMBERS, arguments)]
 
 
@@ -188,4 +186,4 @@ def _text(addresses: Sequence[IndexedAddress]) -> str:
 
 
 def _addresses(text: str | None) -> tuple[IndexedAddress, ...]:
-    return tuple(IndexedAddress(*row) for row in json.loads(text)) if text else ()
+    return tuple(IndexedAddress(*row) for row in orjson.loads(text)) if text else ()

@@ -27,17 +27,10 @@ _SETTLE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    address: str
-    """Canonical, as the channel's clean_address returned it."""
-    hash: str
-
-
-@dataclass(frozen=True, slots=True)
 class Resolved:
     """One receiver on one channel, now."""
 
-    addresses: tuple[Address, ...]
+    addresses: tuple[IndexedAddress, ...]
     """Only those that may be used."""
     known: bool
     """Whether there is such a receiver."""
@@ -223,10 +216,9 @@ def _settle(tenant: str) -> None:
 
 
 def _resolved(found: Sequence[IndexedAddress], subscribed: bool) -> Resolved:
-    active = tuple(Address(row.address, row.hash) for row in found if row.retired is None)
-    return Resolved(
-        active, True, subscribed, tuple((row.hash, row.retired) for row in found if row.retired is not None)
-    )
+    retired = tuple((row.hash, row.retired) for row in found if row.retired is not None)
+    active = tuple(row for row in found if row.retired is None) if retired else tuple(found)
+    return Resolved(active, True, subscribed, retired)
 
 
 def _resolved_from_record(tenant: str, channel: str, names: Sequence[str], group: str | None) -> dict[str, Resolved]:

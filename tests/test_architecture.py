@@ -29,7 +29,7 @@ OPEN = {
     "subscriptions": {"services", "selectors", "addresses", "changes", "inputs", "names", "reaching"},
     "feedback": {
         *("services", "selectors", "events", "serializers", "waiting", "webhooks"),
-        *("search", "export", "pruning", "erasing"),
+        *("search", "export", "pruning", "erasing", "rollups", "series", "periods", "backlog"),
     },
 }
 """What other apps may use of an app; its documents and models are its own."""
@@ -43,6 +43,7 @@ OPEN_FOR = {
     ("messaging/sandbox_views.py", "tenants.models"),
     ("messaging/request_views.py", "tenants.models"),
     ("messaging/explain_views.py", "tenants.models"),
+    ("messaging/overview_views.py", "tenants.models"),
     # The type of who changes a webhook.
     ("feedback/webhooks.py", "tenants.models"),
     ("feedback/webhook_views.py", "tenants.models"),

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -22,11 +23,12 @@ from rest_framework import serializers
 
 from feedback.events import Status
 from messaging import fcm as http_v1
-from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient, RetrySchedule, as_they_end
+from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient, RetrySchedule
 from messaging.fcm import DRY_RUN, FID, PROVIDER, Fcm, Place, check_accepted, message_body, message_parts, outcome_of
 from messaging.google_tokens import Accounts
 from messaging.sandbox.google import service_account
 from messaging.secret_fields import SecretText
+from messaging.senders import shared_out
 from sprayer_project.serializers import StrictCharField, StrictSerializer
 
 TOKEN_URIS = ("https://oauth2.googleapis.com/token", "https://accounts.google.com/o/oauth2/token")
@@ -154,7 +156,8 @@ class Android(Channel):
     ) -> AsyncIterator[Outcome]:
         call = Call(self._place(config, message.mode), message, message_parts(message))
         await call.place.account.token()  # a refused account fails the call, not each recipient
-        async for outcome in as_they_end(_attempt(call, recipient) for recipient in recipients):
+        gate = call.place.fcm.gate(call.place.server)
+        async for outcome in shared_out(recipients, partial(_attempt, call), gate, http_v1.CONCURRENCY):
             yield outcome
 
     def _place(self, config: Mapping[str, Any], mode: str) -> Place:
@@ -177,14 +180,13 @@ class Android(Channel):
 async def _attempt(call: Call, recipient: Recipient) -> Outcome:
     fcm, account, url = call.place.fcm, call.place.account, call.place.url
     try:
-        async with fcm.gate(call.place.server):
-            token = await account.token()
-            body = message_body(call.message, call.parts, recipient)
-            answer = await fcm.post(url, token, body)
-            if answer.status == 401 and answer.code == "UNAUTHENTICATED":
-                renewed = await account.token(refused=token)
-                if renewed != token:
-                    answer = await fcm.post(url, renewed, body)
+        token = await account.token()
+        body = message_body(call.message, call.parts, recipient)
+        answer = await fcm.post(url, token, body)
+        if answer.status == 401 and answer.code == "UNAUTHENTICATED":
+            renewed = await account.token(refused=token)
+            if renewed != token:
+                answer = await fcm.post(url, renewed, body)
     except DeliveryError as error:
         return Outcome(
             delivery=recipient.delivery,

@@ -130,7 +130,7 @@ class NoContent(serializers.Serializer[Any]):
     """A channel without fields of its own."""
 
 
-_AT_ONCE = 20
+AT_ONCE = 20
 """Attempts that begin without a pause between them."""
 
 
@@ -154,7 +154,7 @@ async def as_they_end(attempts: Iterable[Coroutine[Any, Any, Outcome]]) -> Async
             task = asyncio.create_task(attempt)
             task.add_done_callback(ended.put_nowait)
             tasks.append(task)
-            if len(tasks) % _AT_ONCE == 0:
+            if len(tasks) % AT_ONCE == 0:
                 await asyncio.sleep(0)  # beginning is computation: everybody else gets a turn in between
         for _ in tasks:
             yield (await ended.get()).result()
