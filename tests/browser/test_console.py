@@ -20,6 +20,7 @@ OF_ACME = (
     "channels/websocket",
     "keys",
     "keys/new",
+    "requests",
 )
 PAGES = (*(f"/t/acme/{page}" for page in OF_ACME), "/accounts/", "/api/v1/docs")
 

@@ -2,7 +2,8 @@
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import ConsoleUnderTest
 from tests.conftest import TenantUnderTest
@@ -18,6 +19,12 @@ def send(url: str, tenant: TenantUnderTest, key: str = "") -> str:
     answer = httpx.post(f"{url}/api/v1/messages", json=HELLO, headers=headers, trust_env=False)
     assert answer.status_code == 202
     return str(answer.json()["id"])
+
+
+def serious(page: Page) -> list[str]:
+    """What axe finds that keeps people out."""
+    found = Axe().run(page).response["violations"]
+    return [violation["id"] for violation in found if violation["impact"] in ("serious", "critical")]
 
 
 def test_what_happens_shows_up_is_filtered_and_waits_while_paused(
@@ -38,6 +45,11 @@ def test_what_happens_shows_up_is_filtered_and_waits_while_paused(
     expect(row.filter(has_text="to 1 receiver")).to_have_count(1)
     delivered = row.filter(has=page.locator(".status-delivered", has_text="delivered"))
     expect(delivered).to_have_count(1, timeout=20_000)
+
+    assert serious(page) == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert serious(page) == []
 
     page.get_by_label("Kind").select_option("delivery")
     expect(row.filter(has_text="POST")).to_have_count(0)
@@ -100,6 +112,7 @@ def test_viewers_look_on_and_strangers_find_nothing(
     expect(bob.page.locator("#feed tbody tr", has_text=f"message {message}")).to_have_count(1)
     expect(charlie.page.get_by_text("Nothing has happened yet")).to_be_visible()
     assert bob.open("/t/acme/requests") == 200
+    assert serious(bob.page) == []
     expect(bob.page.get_by_role("link", name=message)).to_be_visible()
 
 
