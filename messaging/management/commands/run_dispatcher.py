@@ -26,7 +26,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--channel", action="append", default=[], choices=sorted(channels.registry()))
         parser.add_argument("--all", action="store_true", help="every channel")
-        parser.add_argument("--concurrency", type=int, default=4, help="pages of broadcasts in hand a channel; batches of single messages: twice as many")
+        parser.add_argument(
+            "--concurrency",
+            type=int,
+            default=4,
+            help="pages of broadcasts in hand a channel; batches of single messages: twice as many",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         names = sorted(channels.registry()) if options["all"] else sorted(set(options["channel"]))
