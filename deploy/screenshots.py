@@ -66,6 +66,7 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
     page.goto(f"{demo['url']}{keys}")
     revoke = page.locator("a[href$='/revoke']").first.get_attribute("href")
     return {
+        "overview": f"{tenant}/?mode=test",
         "messages": f"{tenant}/messages",
         "message": message,
         "delivery": str(delivery),
@@ -79,6 +80,7 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
         "keys": keys,
         "key-new": f"{keys}/new",
         "key-revoke": str(revoke),
+        "requests": f"{tenant}/requests",
         "account": "/accounts/",
         "not-found": f"{tenant}/nothing",
         "login": "/accounts/login",

@@ -21,6 +21,8 @@ class Delivery(Document):
                 compares documents field by field, so the order of the fields is the order of the comparison.
     events      `$min` per slot `r<round>a<attempt>_<fact or status>` of {at, event, ...}: one entry a kind of fact, the
                 earliest. That bounds the map: rounds x (attempts of the retry schedule + kinds of facts).
+    speed       `$min` per status of the bucket of the time that it took since the message's acceptance.
+    scheduled   the message had a send_at: its speed says nothing.
     provider_ids  `$addToSet` of "<tenant>/<channel>/<provider's id>", one for each attempt that got one.
     the rest    immutable, or `$max` where an early event (a provider's callback) may not know it yet.
 
@@ -42,6 +44,8 @@ class Delivery(Document):
     address_masked = StringField()
     state = DictField()
     events = DictField()
+    speed = DictField()
+    scheduled = BooleanField()
     provider_ids = ListField(StringField())
     expires_at = DateTimeField()
 
@@ -72,17 +76,49 @@ class MessageTotals(Document):
 
     id = StringField(primary_key=True)
     tenant = StringField(required=True)
+    mode = StringField(required=True)
     version = IntField(default=0)
     stored_version = IntField(default=0)
     stale = BooleanField()
     channels = DictField()
+    speeds = DictField()
     as_of = DateTimeField()
     next_at = DateTimeField()
 
     meta = {
         "collection": "message_totals",
         "auto_create_index": False,
-        "indexes": [{"fields": ["stale"], "sparse": True}],
+        "indexes": [{"fields": ["tenant", "mode", "id"]}, {"fields": ["stale"], "sparse": True}],
+    }
+
+
+class PeriodTotals(Document):
+    """The counts of one tenant's and mode's messages of one minute, hour or day: see feedback.rollups.
+
+    Its id is "<tenant>/<mode>/<interval>/<start>". version, stale and stored_version are as in MessageTotals.
+    """
+
+    id = StringField(primary_key=True)
+    tenant = StringField(required=True)
+    mode = StringField(required=True)
+    interval = StringField(required=True)
+    start = DateTimeField(required=True)
+    version = IntField(default=0)
+    stored_version = IntField(default=0)
+    stale = BooleanField()
+    channels = DictField()
+    speeds = DictField()
+    as_of = DateTimeField()
+    next_at = DateTimeField()
+
+    meta = {
+        "collection": "period_totals",
+        "auto_create_index": False,
+        "indexes": [
+            {"fields": ["tenant", "mode", "interval", "start"]},
+            {"fields": ["interval", "start"]},
+            {"fields": ["stale"], "sparse": True},
+        ],
     }
 
 
@@ -154,7 +190,7 @@ class WebhookLane(Document):
     }
 
 
-DOCUMENTS = (Delivery, MessageTotals, ParkedEvent, WebhookBatch, WebhookLane)
+DOCUMENTS = (Delivery, MessageTotals, PeriodTotals, ParkedEvent, WebhookBatch, WebhookLane)
 
 
 def collection(document: type[Document]) -> Collection:

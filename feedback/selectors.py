@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from feedback import counting
 from feedback.documents import ERASED, Collection, Delivery, MessageTotals, collection
 from feedback.events import OPEN, Status
 from feedback.updates import dead_prefix
@@ -153,13 +154,9 @@ def totals_of(tenant: str, messages: Sequence[str]) -> dict[str, Totals]:
 
 
 def count(tenant: str, message: str) -> Totals:
-    """Counted from the record: one aggregation over the message's rows."""
+    """Counted from the record, whatever is stored."""
     as_of = datetime.now(UTC)
-    channels: dict[str, dict[str, int]] = {}
-    group = {"_id": {"channel": "$channel", "status": "$state.status"}, "rows": {"$sum": 1}}
-    for found in rows().aggregate([{"$match": {"tenant": tenant, "message": message}}, {"$group": group}]):
-        channels.setdefault(found["_id"]["channel"], {})[found["_id"]["status"]] = found["rows"]
-    return Totals(as_of=as_of, channels=channels)
+    return Totals(as_of=as_of, channels=counting.of_message(tenant, message).channels)
 
 
 def counts(tenants: Sequence[str], messages: Sequence[str]) -> dict[str, Totals]:

@@ -7,11 +7,9 @@ from typing import Any
 
 import structlog
 from pymongo import UpdateMany, UpdateOne
-from pymongo.errors import BulkWriteError
 
-from feedback import parking, selectors, updates
-from feedback.documents import Collection
-from feedback.events import OPEN, ConnectionEvent, DeliveryEvent, Status
+from feedback import bulk, counting, parking, rollups, selectors, updates
+from feedback.events import OPEN, DeliveryEvent, Event, Status
 from feedback.selectors import DeliveryRow
 from sprayer_project import amqp
 from sprayer_project.errors import Conflict, NotFound
@@ -19,36 +17,35 @@ from sprayer_project.errors import Conflict, NotFound
 log = structlog.get_logger(__name__)
 
 EVENTS_A_PUBLICATION = 200
-_UPSERT_TRIES = 5
-_DUPLICATE_KEY = 11000
 _ROLL_UP_SHARE = 10
 """A message is counted again after so many times the time that counting took: a broadcast of millions stays cheap."""
 RETRIABLE = frozenset({Status.FAILED, Status.EXPIRED, Status.SUPPRESSED})
 
 Key = tuple[str, str]
 """tenant, delivery id"""
+Message = tuple[str, str, str]
+"""tenant, mode, message id"""
 
 
-def publications(events: Iterable[str]) -> Iterator[amqp.Publication]:
+def publications(events: Iterable[str], exchange: str = amqp.EVENTS) -> Iterator[amqp.Publication]:
     """Events, each as its to_json, as AMQP messages: JSON arrays of at most EVENTS_A_PUBLICATION events."""
     bodies = list(events)
     for start in range(0, len(bodies), EVENTS_A_PUBLICATION):
         chunk = ",".join(bodies[start : start + EVENTS_A_PUBLICATION])
-        yield amqp.Publication(amqp.EVENTS, "", f"[{chunk}]".encode())
+        yield amqp.Publication(exchange, "", f"[{chunk}]".encode())
 
 
-def to_webhooks(events: Iterable[DeliveryEvent]) -> None:
-    """Tell feedback webhooks alone, of what travelled without its delivery. Raises amqp.BrokerUnavailable."""
-    found = publications(event.to_json() for event in events)
-    amqp.publish([amqp.Publication("", amqp.WEBHOOK_QUEUE, item.body) for item in found])
+def tell_found(events: Iterable[DeliveryEvent]) -> None:
+    """Tell all but the record of what travelled without its delivery. Raises amqp.BrokerUnavailable."""
+    amqp.publish(list(publications((event.to_json() for event in events), amqp.FOUND)))
 
 
-def report(events: Iterable[DeliveryEvent]) -> None:
+def report(events: Iterable[Event]) -> None:
     """Returns when the broker has confirmed the events. Raises amqp.BrokerUnavailable."""
     amqp.publish(list(publications(event.to_json() for event in events)))
 
 
-async def areport(events: Iterable[DeliveryEvent | ConnectionEvent]) -> None:
+async def areport(events: Iterable[Event]) -> None:
     await areport_encoded(event.to_json() for event in events)
 
 
@@ -147,27 +144,30 @@ def roll_up(limit: int) -> int:
     """Count messages whose totals are stale and store the result; returns how many. Safe to run twice at once."""
     now = datetime.now(UTC)
     query = {"stale": True, "next_at": {"$not": {"$gt": now}}}
-    stale = list(selectors.summaries().find(query, {"tenant": 1, "version": 1}).limit(limit))
+    stale = list(selectors.summaries().find(query, {"tenant": 1, "mode": 1, "version": 1}).limit(limit))
     for found in stale:
-        store_totals(found["_id"], found["tenant"], found["version"])
+        store_totals(found["_id"], found["tenant"], found["mode"], found["version"])
     return len(stale)
 
 
-def store_totals(message: str, tenant: str, version: int) -> bool:
+def store_totals(message: str, tenant: str, mode: str, version: int) -> bool:
     """Count and store as of this version, unless a later one is stored. Stays stale when events came meanwhile."""
-    counted = selectors.count(tenant, message)
-    took = datetime.now(UTC) - counted.as_of
+    as_of = datetime.now(UTC)
+    counted = counting.of_message(tenant, message)
+    took = datetime.now(UTC) - as_of
     stored = selectors.summaries().update_one(
         {"_id": message, "tenant": tenant, "stored_version": {"$lt": version}},
         {
             "$set": {
                 "stored_version": version,
                 "channels": counted.channels,
-                "as_of": counted.as_of,
-                "next_at": counted.as_of + max(took * _ROLL_UP_SHARE, timedelta(milliseconds=500)),
+                "speeds": counted.speeds,
+                "as_of": as_of,
+                "next_at": as_of + max(took * _ROLL_UP_SHARE, timedelta(milliseconds=500)),
             }
         },
     )
+    rollups.mark_messages([(tenant, mode, message)])
     selectors.summaries().update_one(
         {"_id": message, "version": version, "stored_version": version}, {"$unset": {"stale": ""}}
     )
@@ -223,49 +223,32 @@ def _upsert(events: Sequence[DeliveryEvent]) -> None:
 def _bulk(changes: dict[Key, updates.Change]) -> set[Key]:
     """One unordered bulk. What is a duplicate key every time is another tenant's: those keys are returned."""
     keys = list(changes)
-    failed = _bulk_write(selectors.rows(), [updates.operation(changes[key]) for key in keys])
+    failed = bulk.write(selectors.rows(), [updates.operation(changes[key]) for key in keys])
     return {keys[index] for index in failed}
 
 
-def _bulk_write(collection: Collection, operations: Sequence[UpdateOne | UpdateMany]) -> list[int]:
-    """Unordered; two feeders that insert the same document at once: the loser repeats, now as an update.
-
-    Returns the indexes of the operations that were duplicate keys every time.
-    """
-    left = list(range(len(operations)))
-    for _ in range(_UPSERT_TRIES if operations else 0):
-        try:
-            collection.bulk_write([operations[index] for index in left], ordered=False)
-            return []
-        except BulkWriteError as error:
-            failures = error.details["writeErrors"]
-            if error.details.get("writeConcernErrors") or any(found["code"] != _DUPLICATE_KEY for found in failures):
-                raise
-            left = [left[found["index"]] for found in failures]
-    return left
-
-
 def _bump(events: Iterable[DeliveryEvent], changes: dict[Key, updates.Change] | None = None) -> None:
-    """Raise the version of the totals of the events' messages.
+    """Raise the version of the totals of the events' messages, and of the periods of these.
 
     A message sent to a group gets its document with the first event that names the group; events that do not know
     it (a provider's callback) raise the version where there is a document.
     """
-    grouped: set[Key] = set()
-    others: dict[str, set[str]] = {}
+    grouped: set[Message] = set()
+    others: set[Message] = set()
     for event in events:
         known = changes[event.tenant, event.delivery].known if changes else {"group": event.group}
-        if known.get("group"):
-            grouped.add((event.tenant, event.message))
-        else:
-            others.setdefault(event.tenant, set()).add(event.message)
+        (grouped if known.get("group") else others).add((event.tenant, event.mode, event.message))
     raised = {"$inc": {"version": 1}, "$set": {"stale": True}}
     operations: list[UpdateOne | UpdateMany] = [
-        UpdateOne({"_id": message, "tenant": tenant}, {**raised, "$setOnInsert": {"stored_version": 0}}, upsert=True)
-        for tenant, message in sorted(grouped)
+        UpdateOne(
+            {"_id": message, "tenant": tenant},
+            {**raised, "$setOnInsert": {"mode": mode, "stored_version": 0}},
+            upsert=True,
+        )
+        for tenant, mode, message in sorted(grouped)
     ]
-    for tenant, messages in others.items():
-        left = sorted(message for message in messages if (tenant, message) not in grouped)
-        if left:
-            operations.append(UpdateMany({"_id": {"$in": left}, "tenant": tenant}, raised))
-    _bulk_write(selectors.summaries(), operations)
+    for tenant in {tenant for tenant, *_ in others - grouped}:
+        left = sorted(message for owner, _, message in others - grouped if owner == tenant)
+        operations.append(UpdateMany({"_id": {"$in": left}, "tenant": tenant}, raised))
+    bulk.write(selectors.summaries(), operations)
+    rollups.mark_messages(grouped | others)

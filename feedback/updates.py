@@ -9,6 +9,7 @@ from typing import Any
 from pymongo import UpdateOne
 
 from feedback.events import OPEN, DeliveryEvent, Status, score
+from feedback.speeds import accepted_at, bucket_of
 
 MAX_ROUNDS = 100
 MAX_ATTEMPTS = 100
@@ -35,6 +36,7 @@ class Change:
     state: Value
     slots: dict[str, Value] = field(default_factory=dict)
     known: dict[str, Any] = field(default_factory=dict)
+    speed: dict[str, int] = field(default_factory=dict)
     provider_ids: set[str] = field(default_factory=set)
 
 
@@ -63,9 +65,17 @@ def check(event: DeliveryEvent) -> DeliveryEvent:
             raise BadEvent("mode is neither live nor test")
         if not event.message.startswith("msg_") or not event.delivery.startswith(f"dlv_{event.message[4:]}"):
             raise BadEvent("the delivery is not one of the message")
+        _check_time(event.message)
     elif not event.provider_id:
         raise BadEvent("neither a delivery nor a provider's id")
     return event
+
+
+def _check_time(message: str) -> None:
+    try:
+        accepted_at(message)
+    except (ValueError, OverflowError):
+        raise BadEvent("the message's id names no time") from None
 
 
 def provider_key(event: DeliveryEvent) -> str:
@@ -132,6 +142,8 @@ def merge(events: Iterable[DeliveryEvent]) -> dict[tuple[str, str], Change]:
         ):
             change.slots[slot] = entry
         _learn(change.known, event)
+        if (bucket := bucket_of(event)) is not None:
+            change.speed[event.status.value] = min(bucket, change.speed.get(event.status.value, bucket))
         if event.provider_id:
             change.provider_ids.add(provider_key(event))
     return changes
@@ -143,7 +155,8 @@ def operation(change: Change) -> UpdateOne:
     update: Value = {
         "$setOnInsert": {"mode": event.mode, "message": event.message, "channel": event.channel},
         "$max": {"state": change.state, **change.known},
-        "$min": {f"events.{slot}": entry for slot, entry in change.slots.items()},
+        "$min": {f"events.{slot}": entry for slot, entry in change.slots.items()}
+        | {f"speed.{status}": bucket for status, bucket in change.speed.items()},
     }
     if change.provider_ids:
         update["$addToSet"] = {"provider_ids": {"$each": sorted(change.provider_ids)}}
@@ -156,6 +169,8 @@ def _learn(known: dict[str, Any], event: DeliveryEvent) -> None:
         value = getattr(event, name)
         if value and value > known.get(name, ""):
             known[name] = value
+    if event.scheduled:
+        known["scheduled"] = True
     if event.expires_at:
         expires_at = _milliseconds(event.expires_at)
         known["expires_at"] = max(expires_at, known.get("expires_at", expires_at))

@@ -2,9 +2,11 @@ from django.urls import path
 
 from feedback import webhook_api, webhook_views
 from feedback.api import DeliveryView
+from feedback.live_api import EventsView
 
 api_urls = [
     path("deliveries/<str:delivery>", DeliveryView.as_view(), name="delivery"),
+    path("events", EventsView.as_view(), name="events"),
     path("webhooks", webhook_api.WebhooksView.as_view()),
     path("webhooks/<str:webhook>", webhook_api.WebhookView.as_view()),
     path("webhooks/<str:webhook>/rotate", webhook_api.RotateView.as_view()),

@@ -13,7 +13,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from redis.exceptions import RedisError
@@ -65,12 +65,16 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local most, first, longest, forget = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local answers = {}
+local listed = KEYS[#KEYS]
 local function open(key, level)
+  redis.call('ZADD', listed, now, key)
+  redis.call('EXPIRE', listed, forget)
   local wait = math.min(first * 2 ^ (level - 1), longest)
   redis.call('HSET', key, 'level', level, 'until', now + wait, 'probe', '', 'failures', 0)
   redis.call('EXPIRE', key, forget)
 end
-for index, key in ipairs(KEYS) do
+for index = 1, #KEYS - 1 do
+  local key = KEYS[index]
   local good, bad, token = ARGV[index * 3 + 2] == '1', tonumber(ARGV[index * 3 + 3]), ARGV[index * 3 + 4]
   local state = redis.call('HMGET', key, 'failures', 'level', 'probe')
   answers[index] = ''
@@ -78,6 +82,7 @@ for index, key in ipairs(KEYS) do
     if token ~= '' and state[3] == token then
       if good then
         redis.call('DEL', key)
+        redis.call('ZREM', listed, key)
         answers[index] = 'closed'
       elseif bad > 0 then
         open(key, math.min(tonumber(state[2]) + 1, 30))
@@ -163,6 +168,22 @@ class _Seen:
     bad: int = 0
 
 
+def opened(tenant: str, most: int = 20) -> list[Circuit]:
+    """The circuits of a tenant that are not closed, the newest trouble first. Raises redis errors."""
+    with redis.hurried(redis.shard_of(tenant)) as client:
+        listed = cast(list[str], client.zrevrange(_listed(tenant), 0, most - 1))
+        pipeline = client.pipeline(transaction=False)
+        for key in listed:
+            pipeline.hexists(key, "level")
+        keys = [key for key, is_open in zip(listed, pipeline.execute(), strict=True) if is_open]
+    prefix = redis.key(tenant, "breaker")
+    circuits = []
+    for key in keys:
+        channel, _, host = key.removeprefix(f"{prefix}:").partition(":")
+        circuits.append(Circuit(tenant, channel, host.partition("!")[2] or host))
+    return circuits
+
+
 class Watch:
     """Reports outcomes of admitted deliveries to their breakers as they come, in as few round trips as there can be.
 
@@ -209,7 +230,7 @@ class Watch:
         for circuit in circuits:
             arguments += ["1" if seen[circuit].good else "0", str(seen[circuit].bad), self._probes.pop(circuit, "")]
         try:
-            answers = await _run(tenant, _REPORT, circuits, arguments)
+            answers = await _run(tenant, _REPORT, circuits, arguments, [_listed(tenant)])
         except STORE_ERRORS as error:
             # The outcomes themselves wait for Redis, and the next failures are counted.
             log.warning("breaker not told", tenant=tenant, error=type(error).__name__)
@@ -220,9 +241,17 @@ class Watch:
                 log.warning("breaker", tenant=tenant, channel=circuit.channel, host=circuit.host, state=state)
 
 
-async def _run(tenant: str, script: str, circuits: Sequence[Circuit], arguments: Sequence[str]) -> list[Any]:
+def _listed(tenant: str) -> str:
+    """The keys of circuits that opened, by when they last did."""
+    return redis.key(tenant, "breakers")
+
+
+async def _run(
+    tenant: str, script: str, circuits: Sequence[Circuit], arguments: Sequence[str], more: Sequence[str] = ()
+) -> list[Any]:
     """The script's answers; none where Redis is there and refuses: then nothing is held back."""
     keys = [redis.key(tenant, "breaker", circuit.channel, circuit.host) for circuit in circuits]
+    keys += more
     try:
         return list(await redis.aclient(tenant).register_script(script)(keys=keys, args=list(arguments)))
     except STORE_ERRORS:

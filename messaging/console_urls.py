@@ -2,10 +2,11 @@
 
 from django.urls import path
 
-from messaging import channel_views, explain_views, sandbox_views, views
+from messaging import channel_views, explain_views, overview_views, request_views, sandbox_views, views
 
 console_urls = [
-    path("", views.index, name="console"),
+    path("", overview_views.overview, name="console"),
+    path("overview", overview_views.overview_live, name="console-overview-live"),
     path("messages", views.messages, name="console-messages"),
     path("messages/rows", views.message_rows, name="console-message-rows"),
     path("messages/<str:message>", views.message, name="console-message"),
@@ -15,6 +16,8 @@ console_urls = [
     path("messages/<str:message>/explain", explain_views.explanation, name="console-message-explain"),
     path("deliveries/<str:delivery>", views.delivery, name="console-delivery"),
     path("deliveries/<str:delivery>/retry", views.retry, name="console-delivery-retry"),
+    path("requests", request_views.requests, name="console-requests"),
+    path("requests/rows", request_views.request_rows, name="console-request-rows"),
     path("send", views.send, name="console-send"),
     path("sandbox/", sandbox_views.index, name="console-sandboxes"),
     path("sandbox/<str:channel>", sandbox_views.sandbox, name="console-sandbox"),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from messaging import inbox
+from messaging import inbox, scripts
 from sprayer_project import redis
 
 LEASE = 60.0
@@ -37,14 +37,14 @@ async def hold(tenant: str, receivers: Sequence[str], process: str) -> list[Hold
     await _note(tenant, process)
     now = inbox.now()
     arguments = [process, now, now + int(LEASE * 1000), inbox.keep_until(now), *receivers]
-    found = await inbox.run_script(tenant, "inbox_hold", _keys(tenant, receivers, process), arguments)
+    found = await scripts.run(tenant, "inbox_hold", _keys(tenant, receivers, process), arguments)
     return [Hold(epoch, int(last), bool(first)) for epoch, last, first in found]
 
 
 async def release(tenant: str, receivers: Sequence[str], process: str) -> list[bool]:
     """The process holds no connection of these receivers any more; for each, whether now nobody does."""
     arguments = [process, inbox.now(), *receivers]
-    found = await inbox.run_script(tenant, "inbox_release", _keys(tenant, receivers, process), arguments)
+    found = await scripts.run(tenant, "inbox_release", _keys(tenant, receivers, process), arguments)
     return [bool(last) for last in found]
 
 

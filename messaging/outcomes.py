@@ -143,6 +143,7 @@ def _event(
         waiting=status is Status.SENT and context.channel.sent_waits,
         keeper=outcome.keeper if outcome else "",
         metadata=payload.metadata,
+        scheduled=payload.scheduled,
     )
 
 

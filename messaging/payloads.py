@@ -48,6 +48,10 @@ class Payload:
         return datetime.fromisoformat(self.created_at)
 
     @property
+    def scheduled(self) -> bool:
+        return self.starts_at not in ("", self.created_at)
+
+    @property
     def starts(self) -> datetime:
         return datetime.fromisoformat(self.starts_at or self.created_at)
 

@@ -59,6 +59,14 @@ def messages(
     return paging.page([_row(record, totals[record["_id"]]) for record in found], limit, lambda row: row.id)
 
 
+def has_messages(tenant: str) -> bool:
+    """Whether the tenant ever sent one that is still kept."""
+    return (
+        Message._get_collection().find_one({"tenant": tenant, "mode": {"$in": ["live", "test"]}}, {"_id": 1})
+        is not None
+    )
+
+
 def message(tenant: str, mode: str | None, identifier: str) -> MessageRow:
     """Raises NotFound, also for another tenant's message and, with a mode, for the other mode's."""
     record = _record(tenant, mode, identifier)

@@ -9,6 +9,7 @@ import structlog
 from django.conf import settings
 from pymongo import UpdateOne
 
+from feedback import rollups
 from feedback import selectors as rows
 from feedback import services as feedback
 from feedback.events import Status
@@ -153,6 +154,10 @@ def roll_up() -> int:
     return feedback.roll_up(_LIMIT)
 
 
+def roll_up_periods() -> int:
+    return rollups.roll_up(_LIMIT)
+
+
 def forget_keys() -> int:
     """Idempotency keys older than a day."""
     late = {"key_expires_at": {"$lte": datetime.now(UTC)}}
@@ -175,6 +180,7 @@ ACTIONS: tuple[Callable[[], int], ...] = (
     release_deferred,
     expire,
     roll_up,
+    roll_up_periods,
     finish_index,
     look_after_routed,
     put_back,
@@ -182,7 +188,7 @@ ACTIONS: tuple[Callable[[], int], ...] = (
 )
 
 
-EVERY_MINUTE: tuple[Callable[[], int], ...] = (retention.prune, erasure.go_on)
+EVERY_MINUTE: tuple[Callable[[], int], ...] = (retention.prune, rollups.prune, erasure.go_on)
 """What nobody waits for."""
 
 

@@ -19,6 +19,7 @@ from messaging.documents import Message
 from sprayer_project import amqp, metrics, redis
 from sprayer_project.errors import StoreUnavailable
 from sprayer_project.mongo import DURABLE
+from tenants import activity
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,8 @@ def accept(records: Sequence[dict[str, Any]]) -> frozenset[str]:
     stored = [record for record in records if record["_id"] not in held]
     for mode, count in Counter(record["mode"] for record in stored).items():
         metrics.ACCEPTED.labels(mode=mode).inc(count)
+    for record in stored:
+        activity.note_message(record["tenant"], _shown(record))
     crowded = _prepare(stored)
     starting = [record for record in stored if record["status"] == "accepted"]
     if _publish(starting, crowded):
@@ -92,6 +95,12 @@ def _publish(records: Sequence[Mapping[str, Any]], crowded: Set[str]) -> bool:
         log.warning("not routed yet", tenant=records[0]["tenant"], messages=len(records), error=error.detail)
         return False
     return True
+
+
+def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What whoever looks on sees of a message: nothing of what it says, and how many it names instead of whom."""
+    to = {kind: len(names) for kind, names in record["to"].items() if names}
+    return {"mode": record["mode"], "message": record["_id"], "channels": record["channels"], "to": to}
 
 
 def _prepare(records: Sequence[Mapping[str, Any]]) -> frozenset[str]:

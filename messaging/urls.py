@@ -1,6 +1,16 @@
 from django.urls import path
 
-from messaging import api, callbacks, erasure_api, explain_api, export_api, sandbox_api, search_api, unsubscribe_views
+from messaging import (
+    api,
+    callbacks,
+    erasure_api,
+    explain_api,
+    export_api,
+    sandbox_api,
+    search_api,
+    totals_api,
+    unsubscribe_views,
+)
 from messaging.console_urls import console_urls
 from messaging.realtime.urls import api_urls as realtime_urls
 
@@ -14,6 +24,7 @@ api_urls = [
     path("messages/<str:message>/deliveries.csv", export_api.MessageCsvView.as_view()),
     path("messages/<str:message>/deliveries.ndjson", export_api.MessageNdjsonView.as_view()),
     path("deliveries/export", export_api.PeriodView.as_view()),
+    path("totals", totals_api.TotalsView.as_view()),
     path("deliveries", search_api.DeliverySearchView.as_view()),
     path("receivers/<path:receiver>/erase", erasure_api.EraseView.as_view()),
     path("deliveries/<str:delivery>/retry", api.RetryView.as_view()),

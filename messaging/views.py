@@ -30,11 +30,6 @@ _CALLBACK_TIME = timedelta(minutes=2)
 
 
 @console.page()
-def index(request: HttpRequest, member: Membership) -> HttpResponse:
-    return redirect("console-messages", member.tenant.slug)
-
-
-@console.page()
 def messages(request: HttpRequest, member: Membership) -> HttpResponse:
     """The tenant's messages, newest first."""
     return console.show(request, member, "messaging/messages.html", _list_context(request, member))

@@ -52,9 +52,11 @@ def readyz(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @require_safe
-def exposition(request: HttpRequest, queues: Callable[[], Iterable[str]]) -> HttpResponse:
-    """Prometheus text; queues names the queues whose length is asked for now."""
-    return HttpResponse(metrics.exposition(queues(), amqp.depth), content_type=CONTENT_TYPE_LATEST)
+def exposition(
+    request: HttpRequest, queues: Callable[[], Iterable[str]], readings: Callable[[], Iterable[metrics.Reading]]
+) -> HttpResponse:
+    """Prometheus text; queues names the queues whose length is asked for now, readings what else is read now."""
+    return HttpResponse(metrics.exposition(queues(), amqp.depth, readings()), content_type=CONTENT_TYPE_LATEST)
 
 
 def warm_up() -> None:

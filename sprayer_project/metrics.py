@@ -5,6 +5,7 @@ Labels never hold a tenant, a receiver or an address: their number would have no
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -24,9 +25,6 @@ HELD = Counter("sprayer_held_deliveries", "Deliveries that wait without an attem
 CREDENTIALS_REFUSED = Counter(
     "sprayer_credentials_refused", "Times that a provider began to refuse a tenant's credentials.", ["channel"]
 )
-FEEDER_LAG = Gauge(
-    "sprayer_feeder_lag_seconds", "Age of the newest event when it was written, seconds.", multiprocess_mode="livemax"
-)
 WEBHOOK_EVENTS = Counter(
     "sprayer_webhook_events",
     "Events of feedback webhooks: delivered, failed (an attempt that is repeated), dropped (never delivered).",
@@ -42,11 +40,21 @@ CONNECTIONS = Gauge("sprayer_connections", "Open realtime connections.", ["trans
 Depth = Callable[[str], int | None]
 
 
-def exposition(queues: Iterable[str], depth: Depth) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A gauge that is read when somebody asks, whichever process answers."""
+
+    name: str
+    help: str
+    value: float
+
+
+def exposition(queues: Iterable[str], depth: Depth, readings: Iterable[Reading]) -> bytes:
     """Everything, as Prometheus text. depth answers a queue's length now, None while the broker is away."""
-    lengths = CollectorRegistry()
-    lengths.register(_Depths(_lengths(queues, depth)))
-    return generate_latest(_processes()) + generate_latest(lengths)
+    now = CollectorRegistry()
+    now.register(_Depths(_lengths(queues, depth)))
+    now.register(_Readings(list(readings)))
+    return generate_latest(_processes()) + generate_latest(now)
 
 
 class _Depths(Collector):
@@ -58,6 +66,15 @@ class _Depths(Collector):
         for queue, length in self.lengths.items():
             family.add_metric([queue], length)
         yield family
+
+
+class _Readings(Collector):
+    def __init__(self, readings: Iterable[Reading]):
+        self.readings = readings
+
+    def collect(self) -> Iterator[Metric]:
+        for reading in self.readings:
+            yield GaugeMetricFamily(reading.name, reading.help, value=reading.value)
 
 
 def _lengths(queues: Iterable[str], depth: Depth) -> dict[str, int]:

@@ -9,6 +9,7 @@ import feedback.urls
 import messaging.urls
 import subscriptions.urls
 import tenants.urls
+from feedback import backlog
 from messaging import channels
 from sprayer_project import amqp, errors, health, openapi
 
@@ -35,7 +36,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("operators/", admin.site.urls),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
-    path("metrics", health.exposition, {"queues": queues}),
+    path("metrics", health.exposition, {"queues": queues, "readings": backlog.readings}),
 ]
 
 

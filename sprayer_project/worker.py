@@ -53,13 +53,14 @@ async def consume(
     batch: int = 1,
     linger: float = 0.0,
     concurrency: int = 1,
+    most_bytes: int | None = None,
 ) -> None:
     """Give the queues' messages to the handler, 1 to `batch` at a time, until stop; then finish what is in hand.
 
-    A batch is given when it is full or `linger` seconds old. A handler that returns has its items acknowledged.
-    One that raises a store's error is called again with the same items when it is time; nothing is requeued.
-    Any other error is a bug: the items are tried in halves until the one that fails is alone; it is logged and goes
-    back to its queue, which counts how often.
+    A batch is given when it is full, has more than most_bytes or is `linger` seconds old. A handler that returns has
+    its items acknowledged. One that raises a store's error is called again with the same items when it is time; nothing
+    is requeued. Any other error is a bug: the items are tried in halves until the one that fails is alone; it is logged
+    and goes back to its queue, which counts how often.
     """
     consumer = amqp.Consumer(queues, prefetch)
     consumer.start()
@@ -68,7 +69,7 @@ async def consume(
     try:
         while not stop.is_set():
             await slots.acquire()
-            items = await _gather(consumer, batch, linger, stop)
+            items = await _gather(consumer, batch, linger, stop, most_bytes)
             if not items:
                 slots.release()
                 break
@@ -157,24 +158,26 @@ async def _health(stop: asyncio.Event) -> None:
         await _first(stop.wait(), 5)
 
 
-async def _gather(consumer: amqp.Consumer, batch: int, linger: float, stop: asyncio.Event) -> list[Item]:
+async def _gather(
+    consumer: amqp.Consumer, batch: int, linger: float, stop: asyncio.Event, most_bytes: int | None
+) -> list[Item]:
     """1 to batch items; none once stop is set."""
     first = await _next(consumer, stop)
     if first is None:
         return []
-    found = [first]
+    found, size = [first], len(first.body)
     deadline = asyncio.get_running_loop().time() + linger
-    while len(found) < batch and not stop.is_set():
+    while len(found) < batch and (most_bytes is None or size <= most_bytes) and not stop.is_set():
         if not consumer.incoming.empty():
             found.append(consumer.incoming.get_nowait())
-            continue
-        left = deadline - asyncio.get_running_loop().time()
-        if left <= 0:
+        elif (left := deadline - asyncio.get_running_loop().time()) <= 0:
             break
-        try:
-            found.append(await asyncio.wait_for(consumer.incoming.get(), left))
-        except TimeoutError:
-            break
+        else:
+            try:
+                found.append(await asyncio.wait_for(consumer.incoming.get(), left))
+            except TimeoutError:
+                break
+        size += len(found[-1].body)
     return [Item(item.body, item.queue, item.redelivered, item) for item in found]
 
 

@@ -14,6 +14,16 @@ function localise(root) {
   }
 }
 
+const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
+// Times in charts: the start of a bar's period, and what it shows.
+function localiseCharts(root) {
+  for (const element of root.querySelectorAll("[data-hour]")) {
+    const start = hour.format(new Date(element.dataset.hour));
+    element.textContent = element.dataset.more ? `${start}\n${element.dataset.more}` : start;
+  }
+}
+
 const actions = {
   theme() {
     const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
@@ -80,8 +90,9 @@ function show(choice) {
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden) event.preventDefault();
 });
-document.addEventListener("htmx:load", (event) => localise(event.target));
+document.addEventListener("htmx:load", (event) => { localise(event.target); localiseCharts(event.target); });
 
 for (const field of document.querySelectorAll("[data-zone]")) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
 localise(document);
+localiseCharts(document);
 for (const choice of document.querySelectorAll("[data-shows]:checked")) show(choice);

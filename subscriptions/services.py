@@ -14,7 +14,7 @@ from pymongo import InsertOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from sprayer_project.errors import Conflict, Invalid, NotFound, SprayerError
-from subscriptions import documents, record, syncing
+from subscriptions import changes, documents, record, syncing
 from subscriptions.addresses import is_device, kind_of
 from subscriptions.inputs import (
     AddressInput,
@@ -198,7 +198,10 @@ def _write(tenant: str, wanted: Mapping[str, tuple[_Values, list[CleanAddress]]]
         before = _rows(tenant, todo)
         operations = {name: _operation(tenant, name, before.get(name), *wanted[name]) for name in sorted(todo)}
         taken = _bulk({name: operation for name, operation in operations.items() if operation})
-        todo = taken | (todo - set(_rows(tenant, todo)))
+        rows = _rows(tenant, todo)
+        for name in before.keys() & rows.keys():
+            changes.tell(tenant, before[name], rows[name].addresses)
+        todo = taken | (todo - set(rows))
     if todo:
         raise Conflict("busy", "The receivers are being changed by others: repeat the request.", retry_after=1)
     return _rows(tenant, wanted)
@@ -245,6 +248,7 @@ def _replace(tenant: str, row: ReceiverRow, values: _Values) -> bool:
     query = {"_id": row.id, "version": row.version, "deleted": False}
     if not documents.receivers().update_one(query, change).matched_count:
         return False
+    changes.tell(tenant, row, [AddressRow(**address) for address in values.get("addresses", ())])
     _sync(tenant, row.id)
     return True
 

@@ -29,6 +29,8 @@ class Caller:
     scopes: frozenset[str]
     rate_limit: str = ""
     """The tenant's own, as 6000/minute; empty: the default."""
+    key_prefix: str = ""
+    key_name: str = ""
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -36,7 +38,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[None, Caller]:
         """Raises Unauthorized (missing_key, invalid_key, expired_key, revoked_key), Forbidden (tenant_inactive)."""
-        return None, caller_of(_bearer(request.META.get("HTTP_AUTHORIZATION", "")))
+        return None, caller_of(bearer(request.META.get("HTTP_AUTHORIZATION", "")))
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
@@ -54,7 +56,8 @@ def caller_of(plain: str) -> Caller:
     if not found.tenant.is_active:
         raise Forbidden("tenant_inactive", "This tenant is not active: ask the operators.")
     services.note_key_use(found.id, found.last_used_at)
-    return Caller(found.tenant.slug, found.mode, found.id, found.scopes, found.tenant.rate_limit)
+    names = {"key_prefix": found.prefix, "key_name": found.name}
+    return Caller(found.tenant.slug, found.mode, found.id, found.scopes, found.tenant.rate_limit, **names)
 
 
 def login_name(request: HttpRequest, credentials: Mapping[str, Any] | None) -> str:
@@ -75,7 +78,8 @@ class HasScope(BasePermission):
         return True
 
 
-def _bearer(header: str) -> str:
+def bearer(header: str) -> str:
+    """The key of an Authorization header. Raises Unauthorized."""
     scheme, _, plain = header.partition(" ")
     if scheme.lower() != "bearer" or not plain.strip():
         raise Unauthorized("missing_key", "Send your API key as `Authorization: Bearer spr_live_...`.")

@@ -37,6 +37,8 @@ class TenantInfo:
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
     id: str
+    prefix: str
+    name: str
     tenant: TenantInfo
     mode: str
     scopes: frozenset[str]
@@ -200,6 +202,8 @@ def _load_key(key_hash: str) -> KeyInfo | None:
         return None
     return KeyInfo(
         id=key.id,
+        prefix=key.prefix,
+        name=key.name,
         tenant=_tenant_info(key.tenant),
         mode=key.mode,
         scopes=frozenset(key.scopes),

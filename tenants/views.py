@@ -29,7 +29,7 @@ def home(request: HttpRequest) -> HttpResponse:
     first = selectors.memberships(console.user_of(request)).first()
     if first is None:
         return render(request, "tenants/no_tenant.html")
-    return redirect(reverse("console-messages", args=[first.tenant.slug]))
+    return redirect(reverse("console", args=[first.tenant.slug]))
 
 
 @sensitive_post_parameters()

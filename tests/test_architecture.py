@@ -23,13 +23,13 @@ WIRING = {"sprayer_project/urls.py", "sprayer_project/asgi.py", "sprayer_project
 """Where the project knows its apps."""
 OPEN = {
     "tenants": {
-        *("services", "selectors", "api", "authentication", "console"),
+        *("services", "selectors", "api", "authentication", "console", "activity"),
         *("keys", "rights", "encryption", "cache"),
     },
-    "subscriptions": {"services", "selectors", "addresses", "inputs", "names", "reaching"},
+    "subscriptions": {"services", "selectors", "addresses", "changes", "inputs", "names", "reaching"},
     "feedback": {
         *("services", "selectors", "events", "serializers", "waiting", "webhooks"),
-        *("search", "export", "pruning", "erasing"),
+        *("search", "export", "pruning", "erasing", "rollups", "series", "periods", "backlog"),
     },
 }
 """What other apps may use of an app; its documents and models are its own."""
@@ -41,7 +41,9 @@ OPEN_FOR = {
     ("messaging/views.py", "tenants.models"),
     ("messaging/channel_views.py", "tenants.models"),
     ("messaging/sandbox_views.py", "tenants.models"),
+    ("messaging/request_views.py", "tenants.models"),
     ("messaging/explain_views.py", "tenants.models"),
+    ("messaging/overview_views.py", "tenants.models"),
     # The type of who changes a webhook.
     ("feedback/webhooks.py", "tenants.models"),
     ("feedback/webhook_views.py", "tenants.models"),

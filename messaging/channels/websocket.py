@@ -34,7 +34,7 @@ class WebSocket(Channel):
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
-        """One round trip for all recipients. sent means that it waits in the inbox. Raises the stores' errors."""
+        """sent means that it waits in the inbox. Raises the stores' errors."""
         append = partial(inbox.append, message, recipients, frames.message_body(message))
         appending = await inbox_restore.whole(append)
         for place in appending.places:

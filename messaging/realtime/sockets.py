@@ -64,6 +64,20 @@ class BoundedSocket(WebSocketProtocol):  # type: ignore[misc]
         """Any close code: the method beneath refuses those that servers are there for (1008, 1013)."""
         self.sendCloseFrame(code=1000 if code is None else code)
 
+    def write_now(self, data: bytes) -> bool:
+        """Write whole frames, without the reactor where nothing waits for the socket; False once it is closing."""
+        if self.state != self.STATE_OPEN:
+            return False
+        transport = self.transport
+        if not transport.dataBuffer and not transport._tempDataLen:
+            written = transport.writeSomeData(data)
+            if written == len(data):
+                return True
+            if isinstance(written, int):
+                data = data[written:]
+        transport.write(data)
+        return True
+
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self._waiting += 1
         if self._waiting == _WAITING_MOST:
@@ -92,6 +106,9 @@ class SocketFlow(ProducerFlow):
     def __init__(self, protocol: BoundedSocket) -> None:
         super().__init__(protocol.transport.abortConnection)
         self._protocol = protocol
+
+    def write(self, data: bytes) -> bool:
+        return self._protocol.write_now(data)
 
     def pauseProducing(self) -> None:
         self._protocol.stick(True)

@@ -9,6 +9,8 @@ pytestmark = pytest.mark.browser
 
 ALICE, BOB, CHARLIE = "alice@acme.example", "bob@acme.example", "charlie@globex.example"
 OF_ACME = (
+    "",
+    "?mode=test&range=month",
     "messages",
     "send",
     "sandbox/",

@@ -21,10 +21,9 @@ def event(receiver: str = "alice", status: Status = Status.SENT, seconds: float 
         "address_hash": "a" * 32,
         "address_masked": "+34*****001",
         "expires_at": START + timedelta(days=1),
+        "at": START + timedelta(seconds=seconds),
     }
-    return DeliveryEvent(
-        message=message, receiver=receiver, status=status, at=START + timedelta(seconds=seconds), **(known | values)
-    )
+    return DeliveryEvent(message=message, receiver=receiver, status=status, **(known | values))
 
 
 def nameless(found: DeliveryEvent) -> DeliveryEvent:

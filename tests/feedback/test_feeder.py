@@ -1,7 +1,8 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pika
@@ -10,7 +11,7 @@ from django.conf import settings
 
 from feedback import feeder, selectors, services
 from feedback.events import Status
-from sprayer_project import amqp
+from sprayer_project import amqp, redis
 from sprayer_project.ids import new_id
 from tests.feedback.stories import START, event
 
@@ -39,17 +40,12 @@ def test_what_is_no_event_has_a_reason(body: bytes) -> None:
 async def test_a_poisoned_event_goes_to_the_dead_letters_and_does_not_stop_the_queue() -> None:
     message = new_id("msg")
     before = [event(f"r{number}", message=message) for number in range(250)]
-    stop = asyncio.Event()
-    feeding = asyncio.create_task(feeder.run(stop))
-    try:
+    async with feeding():
         await services.areport(before)
         for poison in (b"not json", json.dumps([json.loads(before[0].to_json()) | {"round": "x"}]).encode()):
             await amqp.apublish([amqp.Publication(amqp.EVENTS, "", poison)])
         await services.areport([event("last", message=message, status=Status.DELIVERED)])
         await until(lambda: selectors.totals("acme", message).total == 251)
-    finally:
-        stop.set()
-        await feeding
     dead = await asyncio.to_thread(dead_letters, 2)
     assert {found["queue"] for found in dead} == {amqp.RECORD_QUEUE}
     assert sorted(found["reason"].split(":")[0] for found in dead) == ["event 0", "no events"]
@@ -60,14 +56,22 @@ async def test_cancelling_stops_what_is_open_and_leaves_what_is_sent() -> None:
     message = new_id("msg")
     opened = event("alice", message=message, status=Status.DEFERRED)
     services.write([opened, event("bob", message=message, status=Status.SENT)])
-    stop = asyncio.Event()
-    feeding = asyncio.create_task(feeder.run(stop))
-    try:
+    async with feeding():
         assert await asyncio.to_thread(services.cancel_open, "acme", message, START) == 1
         await until(lambda: selectors.totals("acme", message).channels == {"sms": {"cancelled": 1, "sent": 1}})
+
+
+@asynccontextmanager
+async def feeding() -> AsyncIterator[None]:
+    """A status feeder in this loop."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(feeder.run(stop))
+    try:
+        yield
     finally:
         stop.set()
-        await feeding
+        await running
+        await redis.aclose()
 
 
 async def until(condition: Callable[[], bool], limit: float = 20) -> None:

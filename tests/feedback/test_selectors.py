@@ -150,5 +150,5 @@ def test_a_large_messages_totals_are_answered_as_stored_until_the_next_count(mon
     stored = selectors.totals("acme", MESSAGE)
     services.write([event("carol", group="news")])
     assert selectors.totals("acme", MESSAGE) == stored
-    services.store_totals(MESSAGE, "acme", 2)
+    services.store_totals(MESSAGE, "acme", "live", 2)
     assert selectors.totals("acme", MESSAGE).total == 3

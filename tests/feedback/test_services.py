@@ -84,8 +84,8 @@ def test_an_older_count_never_replaces_a_newer_one() -> None:
     services.write([event("alice", group="news")])
     services.write([event("bob", group="news")])
     message = event().message
-    assert services.store_totals(message, "acme", 2)
-    assert not services.store_totals(message, "acme", 1)
+    assert services.store_totals(message, "acme", "live", 2)
+    assert not services.store_totals(message, "acme", "live", 1)
     stored = selectors.summaries().find_one({"_id": message})
     assert stored is not None and stored["stored_version"] == 2 and "stale" not in stored
 
@@ -93,7 +93,7 @@ def test_an_older_count_never_replaces_a_newer_one() -> None:
 def test_totals_stay_stale_when_events_come_while_they_are_counted() -> None:
     services.write([event("alice", group="news")])
     services.write([event("bob", group="news")])
-    assert services.store_totals(event().message, "acme", 1)
+    assert services.store_totals(event().message, "acme", "live", 1)
     stored = selectors.summaries().find_one({"_id": event().message})
     assert stored is not None and stored["stale"] and stored["stored_version"] == 1
 

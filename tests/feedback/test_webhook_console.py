@@ -46,7 +46,7 @@ def secret_on(content: bytes) -> str:
 
 def failed(row: Webhook) -> None:
     """An attempt of the daemon that was answered 503."""
-    batch = next(webhook_events.batches("acme", row.id, [b"{}"], datetime.now(UTC)))
+    batch = next(webhook_events.batches("acme", row.id, "delivery", [b"{}"], datetime.now(UTC)))
     webhook_lanes.store([batch], datetime.now(UTC))
     (lane,) = webhook_lanes.claim(1)
     webhook_lanes.record(lane, [Attempt(batch=batch, at=datetime.now(UTC), milliseconds=17, status=503)])

@@ -60,6 +60,9 @@ OWN_NAMES = {
 }
 """Names are each tenant's own: these concern the caller's receiver or group of that name, which need not exist."""
 
+ENDLESS = {"/api/v1/events"}
+"""Streams have no end to wait for: their own tests try them with a stranger's key."""
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -176,8 +179,8 @@ def test_every_path_parameter_and_request_body_of_the_document_is_known_here() -
 
 def _operations() -> Iterator[Operation]:
     document = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
+    for path in sorted(document["paths"].keys() - ENDLESS):
+        for method, operation in document["paths"][path].items():
             parameters = [item["name"] for item in operation.get("parameters", ()) if item["in"] == "path"]
             content = operation.get("requestBody", {}).get("content", {})
             schema = content["application/json"]["schema"]["$ref"].rpartition("/")[2] if content else ""

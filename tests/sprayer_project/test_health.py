@@ -46,7 +46,7 @@ def test_metrics_show_every_queue_and_every_measure(client: Client) -> None:
     assert 'sprayer_accepted_messages_total{mode="live"}' in text
     for queue in ("feedback.record", "jobs.undecodable", "jobs.sms.single", "jobs.sms.bulk"):
         assert f'sprayer_queue_depth{{queue="{queue}"}} 0.0' in text
-    for name in ("dispatch_seconds", "outcomes", "feeder_lag_seconds", "connections"):
+    for name in ("dispatch_seconds", "outcomes", "feeder_lag_seconds", "feedback_queue_fill", "connections"):
         assert f"# HELP sprayer_{name}" in text
 
 
@@ -57,7 +57,8 @@ def test_metrics_stop_asking_a_broker_that_is_away() -> None:
         asked.append(queue)
         return 3 if queue == "a" else None
 
-    text = metrics.exposition(["a", "b", "c"], depth).decode()
+    text = metrics.exposition(["a", "b", "c"], depth, [metrics.Reading("x_seconds", "X.", 1.5)]).decode()
     assert asked == ["a", "b"]
     assert 'sprayer_queue_depth{queue="a"} 3.0' in text
     assert 'queue="b"' not in text
+    assert "x_seconds 1.5" in text

@@ -30,7 +30,7 @@ def test_whoever_is_not_logged_in_is_sent_to_the_login_page(acme: TenantUnderTes
 
 
 def test_the_root_leads_to_the_first_tenant(acme: TenantUnderTest) -> None:
-    assert _as(acme.owner).get("/")["Location"] == "/t/acme/messages"
+    assert _as(acme.owner).get("/")["Location"] == "/t/acme/"
 
 
 def test_a_person_without_a_tenant_is_told_what_to_do(db: None) -> None:
