@@ -157,7 +157,7 @@ class WebhookBatch(Document):
     meta = {
         "collection": "webhook_batches",
         "auto_create_index": False,
-        "indexes": [{"fields": ["webhook", "wake_at"]}],
+        "indexes": [{"fields": ["webhook", "wake_at"]}, {"fields": ["tenant"]}],
     }
 
 
