@@ -1,6 +1,7 @@
 """What a crash, a store's absence or the clock left to do. Every action may be repeated and run in two processes."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -60,7 +61,10 @@ def look_after_routed() -> int:
     """Messages under way: settle what is complete, route anew what stands still."""
     now = datetime.now(UTC)
     found = list(_messages().find({"status": {"$in": ["routing", "routed"]}, "look_at": {"$lte": now}}).limit(_LIMIT))
-    totals = rows.counts(sorted({record["tenant"] for record in found}), [record["_id"] for record in found])
+    by_tenant: dict[str, list[str]] = defaultdict(list)
+    for record in found:
+        by_tenant[record["tenant"]].append(record["_id"])
+    totals = rows.counts(by_tenant)
     ended: dict[str, list[str]] = {"settled": [], "expired": []}
     for record in found:
         counted = totals.get(record["_id"], Totals(as_of=now))
