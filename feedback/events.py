@@ -5,10 +5,12 @@ import json
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 import orjson
 
+from sprayer_project.facts import fact
 from sprayer_project.ids import new_id
 
 
@@ -55,17 +57,17 @@ def score(status: Status, round: int, waited: bool = False) -> int:
     return round * _ROUND + (rank or _RANKS[status])
 
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_quote = json.encoder.encode_basestring_ascii
 
 
 def delivery_id(message: str, receiver: str, channel: str, address_hash: str | None) -> str:
     """`dlv_<the message's 26 characters><16 hex>`: one id for one message to one address, whoever computes it."""
-    parts = _encode([receiver, channel, address_hash or ""])
+    parts = f"[{_quote(receiver)},{_quote(channel)},{_quote(address_hash or '')}]"  # a JSON array
     digest = hashlib.blake2b(parts.encode(), digest_size=8, key=message.encode()[:64]).hexdigest()
     return f"dlv_{message.partition('_')[2]}{digest}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class DeliveryEvent:
     """One fact about one delivery. Everything that its row needs travels with it: an event is an upsert."""
 
@@ -109,7 +111,7 @@ class DeliveryEvent:
 
     def to_json(self) -> str:
         """A JSON object of what is not empty."""
-        body = {name: value for name in _NAMES if (value := getattr(self, name)) not in _EMPTY}
+        body = {name: value for name, value in zip(_NAMES, _values(self), strict=True) if value}
         try:
             return orjson.dumps(body).decode()
         except TypeError:
@@ -127,8 +129,8 @@ class DeliveryEvent:
         return cls(**values)
 
 
-_EMPTY: tuple[Any, ...] = (None, "", {}, False)
 _NAMES = tuple(field.name for field in fields(DeliveryEvent))
+_values = attrgetter(*_NAMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,15 +144,64 @@ class ConnectionEvent:
     at: datetime
     event: str = field(default_factory=lambda: new_id("evt"))
 
+    @property
+    def type(self) -> str:
+        return CONNECTED if self.connected else DISCONNECTED
+
     def to_json(self) -> str:
-        kind = "connected" if self.connected else "disconnected"
-        body = {"type": f"{_CONNECTION}{kind}", "event": self.event, "tenant": self.tenant, "receiver": self.receiver}
-        return orjson.dumps(body | {"channel": self.channel, "at": self.at.isoformat()}).decode()
+        return orjson.dumps(_fields(self)).decode()
 
 
-def is_connection(body: Any) -> bool:
-    """Whether this is a decoded ConnectionEvent.to_json."""
-    return isinstance(body, dict) and str(body.get("type", "")).startswith(_CONNECTION)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressEvent:
+    """A receiver's address was retired, or is active again. It travels with the others, and has no row."""
+
+    tenant: str
+    receiver: str
+    channel: str
+    address_masked: str
+    active: bool
+    reason: str
+    """Why it is retired, or was."""
+    at: datetime
+    event: str
+    """Equal ids are the same fact."""
+
+    @property
+    def type(self) -> str:
+        return ACTIVE if self.active else RETIRED
+
+    def to_json(self) -> str:
+        body = _fields(self) | {"address": self.address_masked, "reason": self.reason}
+        return orjson.dumps(body).decode()
 
 
-_CONNECTION = "connection."
+CONNECTED, DISCONNECTED = "connection.connected", "connection.disconnected"
+RETIRED, ACTIVE = "address.retired", "address.active"
+ReceiverEvent = ConnectionEvent | AddressEvent
+"""About a receiver, not about a message: live and test share receivers, so it belongs to both modes."""
+Event = DeliveryEvent | ReceiverEvent
+
+
+def is_receiver_event(body: Any) -> bool:
+    """Whether this is a decoded ReceiverEvent.to_json. A delivery's event names no type."""
+    return isinstance(body, dict) and body.get("type") in (CONNECTED, DISCONNECTED, RETIRED, ACTIVE)
+
+
+def receiver_event(body: dict[str, Any]) -> ReceiverEvent:
+    """The event in a decoded object. Raises ValueError, KeyError or TypeError for what to_json did not write."""
+    texts = {name: body[name] for name in ("tenant", "receiver", "channel", "event")}
+    if not all(isinstance(text, str) and text for text in (*texts.values(), body["type"])):
+        raise ValueError("an event of a receiver names tenant, receiver, channel and event")
+    at = datetime.fromisoformat(body["at"])
+    if at.tzinfo is None:
+        raise ValueError("a time without a zone")
+    if body["type"] in (CONNECTED, DISCONNECTED):
+        return ConnectionEvent(**texts, at=at, connected=body["type"] == CONNECTED)
+    more = {"address_masked": str(body["address"]), "reason": str(body["reason"])}
+    return AddressEvent(**texts, **more, at=at, active=body["type"] == ACTIVE)
+
+
+def _fields(event: ReceiverEvent) -> dict[str, str]:
+    names = {"tenant": event.tenant, "receiver": event.receiver, "channel": event.channel, "event": event.event}
+    return names | {"type": event.type, "at": event.at.isoformat()}

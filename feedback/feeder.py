@@ -1,16 +1,14 @@
 """The status feeder: from the record queue to the record, a batch at a time."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
 from django.conf import settings
 
-from feedback import backlog, services
-from feedback.events import DeliveryEvent, is_connection
-from feedback.updates import check
+from feedback import backlog, decoding, services
+from feedback.events import DeliveryEvent
 from sprayer_project import amqp, worker
 from sprayer_project.errors import STORE_ERRORS
 from sprayer_project.ids import new_id
@@ -83,23 +81,10 @@ def _decoded(items: Sequence[worker.Item]) -> list[DeliveryEvent]:
 def _write(events: Sequence[DeliveryEvent]) -> None:
     for start in range(0, len(events), settings.FEEDER_BATCH):
         if found := services.write(events[start : start + settings.FEEDER_BATCH]):
-            services.to_webhooks(found)
+            services.tell_found(found)
 
 
 def decode(body: bytes) -> tuple[list[DeliveryEvent], str]:
     """The deliveries' events of one AMQP message, and what is wrong with the first bad one; empty when none is."""
-    try:
-        bodies = json.loads(body)
-        if not isinstance(bodies, list):
-            raise TypeError("the body is no list")
-    except (ValueError, TypeError, RecursionError) as error:
-        return [], f"no events: {error}"
-    events, reason = [], ""
-    for index, found in enumerate(bodies):
-        if is_connection(found):
-            continue
-        try:
-            events.append(check(DeliveryEvent.from_json(found)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = reason or f"event {index}: {type(error).__name__}: {error}"
-    return events, reason
+    events, reason = decoding.decode(body)
+    return [event for event in events if isinstance(event, DeliveryEvent)], reason

@@ -10,7 +10,7 @@ import structlog
 from pymongo import UpdateMany, UpdateOne
 
 from feedback import bulk, counting, parking, rollups, selectors, updates
-from feedback.events import OPEN, ConnectionEvent, DeliveryEvent, Status
+from feedback.events import OPEN, DeliveryEvent, Event, Status
 from feedback.selectors import DeliveryRow
 from sprayer_project import amqp
 from sprayer_project.errors import Conflict, NotFound
@@ -30,26 +30,25 @@ Message = tuple[str, str, str]
 """tenant, mode, message id"""
 
 
-def publications(events: Iterable[str]) -> Iterator[amqp.Publication]:
+def publications(events: Iterable[str], exchange: str = amqp.EVENTS) -> Iterator[amqp.Publication]:
     """Events, each as its to_json, as AMQP messages: JSON arrays of at most EVENTS_A_PUBLICATION events."""
     bodies = list(events)
     for start in range(0, len(bodies), EVENTS_A_PUBLICATION):
         chunk = ",".join(bodies[start : start + EVENTS_A_PUBLICATION])
-        yield amqp.Publication(amqp.EVENTS, "", f"[{chunk}]".encode())
+        yield amqp.Publication(exchange, "", f"[{chunk}]".encode())
 
 
-def to_webhooks(events: Iterable[DeliveryEvent]) -> None:
-    """Tell feedback webhooks alone, of what travelled without its delivery. Raises amqp.BrokerUnavailable."""
-    found = publications(event.to_json() for event in events)
-    amqp.publish([amqp.Publication("", amqp.WEBHOOK_QUEUE, item.body) for item in found])
+def tell_found(events: Iterable[DeliveryEvent]) -> None:
+    """Tell all but the record of what travelled without its delivery. Raises amqp.BrokerUnavailable."""
+    amqp.publish(list(publications((event.to_json() for event in events), amqp.FOUND)))
 
 
-def report(events: Iterable[DeliveryEvent]) -> None:
+def report(events: Iterable[Event]) -> None:
     """Returns when the broker has confirmed the events. Raises amqp.BrokerUnavailable."""
     amqp.publish(list(publications(event.to_json() for event in events)))
 
 
-async def areport(events: Iterable[DeliveryEvent | ConnectionEvent]) -> None:
+async def areport(events: Iterable[Event]) -> None:
     await areport_encoded(event.to_json() for event in events)
 
 
@@ -133,15 +132,6 @@ def lease(deliveries: Sequence[DeliveryRow], until: datetime) -> None:
     ]
     if found:
         selectors.rows().bulk_write(found, ordered=False)
-
-
-def drop_dead(tenant: str, mode: str, delivery_id: str) -> None:
-    """Take a delivery off the list of dead letters; it stays failed. Raises NotFound."""
-    row = _row(tenant, mode, delivery_id)
-    if not row.dead:
-        raise NotFound("dead_letter_not_found", f"There is no dead letter {delivery_id!r}.")
-    listed = f"{updates.dead_prefix(tenant, mode)}{delivery_id}"
-    selectors.rows().update_one({"_id": row.id, "state.dead": listed}, {"$set": {"state.dead": updates.DROPPED}})
 
 
 def roll_up(limit: int) -> int:

@@ -9,11 +9,12 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import structlog
 from django.conf import settings
 
-from feedback import feeder, webhook_events, webhook_lanes, webhook_notices, webhooks
-from feedback.events import DeliveryEvent
+from feedback import decoding, webhook_events, webhook_lanes, webhook_notices, webhooks
+from feedback.events import DeliveryEvent, Event
 from feedback.models import Webhook
 from feedback.webhook_events import Batch
 from feedback.webhook_lanes import Attempt, Lane
@@ -30,6 +31,9 @@ _TURN = 20.0
 """Seconds after which a busy lane goes back into the row."""
 _POLL, _NOTICES, _PRUNE = 0.25, 30.0, 3600.0
 TEST_TIMEOUT = 10.0
+
+Chosen = dict[tuple[str, str, str], list[bytes]]
+"""Tenant, webhook and kind of event -> the events, encoded."""
 
 
 async def run(stop: asyncio.Event) -> None:
@@ -130,19 +134,14 @@ def keep(bodies: Sequence[bytes]) -> None:
     What is no event is the status feeder's to report; what names no delivery comes again when the feeder knows it.
     """
     now = datetime.now(UTC)
-    chosen: dict[tuple[str, str], list[bytes]] = {}
+    chosen: Chosen = {}
     newest: datetime | None = None
     for body in bodies:
-        for event in feeder.decode(body)[0]:
-            if event.delivery and _choose(event, chosen):
+        for event in decoding.decode(body)[0]:
+            if _choose(event, chosen):
                 newest = max(newest or event.at, event.at)
     webhook_lanes.store(
-        (
-            batch
-            for (tenant, webhook), items in chosen.items()
-            for batch in webhook_events.batches(tenant, webhook, items, now)
-        ),
-        now,
+        (batch for key, items in chosen.items() for batch in webhook_events.batches(*key, items, now)), now
     )
     if newest:
         metrics.WEBHOOK_LAG.set(max(0.0, (now - newest).total_seconds()))
@@ -184,18 +183,21 @@ async def _post_once(target: Target, batch: Batch) -> Attempt:
         await asyncio.sleep(0)  # connections close in the loop's next turn, and this loop ends here
 
 
-def _choose(event: DeliveryEvent, chosen: dict[tuple[str, str], list[bytes]]) -> bool:
+def _choose(event: Event, chosen: Chosen) -> bool:
     """Give an event to the webhooks of its tenant and mode that want it; whether one does."""
+    if isinstance(event, DeliveryEvent) and not event.delivery:
+        return False
+    mode = event.mode if isinstance(event, DeliveryEvent) else None
     type = webhook_events.type_of(event)
     ids = [
         found.id
         for found in webhooks.subscribed(event.tenant)
-        if found.mode == event.mode and webhook_events.wanted(found.events, type)
+        if mode in (None, found.mode) and webhook_events.wanted(found.events, type)
     ]
     if ids:
-        encoded = webhook_events.item(event)
+        encoded = orjson.dumps(webhook_events.body_of(event))
         for identifier in ids:
-            chosen.setdefault((event.tenant, identifier), []).append(encoded)
+            chosen.setdefault((event.tenant, identifier, webhook_events.kind_of(type)), []).append(encoded)
     return bool(ids)
 
 

@@ -7,13 +7,17 @@ from typing import Any
 
 import orjson
 
-from feedback.events import DeliveryEvent, Status
+from feedback.events import ACTIVE, CONNECTED, DISCONNECTED, RETIRED, AddressEvent, DeliveryEvent, Event, Status
 from sprayer_project.errors import FieldError, Invalid
 from sprayer_project.ids import new_id
 
 FACTS = ("opened", "clicked", "complained", "unsubscribed", "delayed")
 EVERY = "delivery.*"
-PATTERNS = (EVERY, *(f"delivery.{word}" for word in (*(status.value for status in Status), *FACTS)))
+PATTERNS = (
+    *(EVERY, *(f"delivery.{word}" for word in (*(status.value for status in Status), *FACTS))),
+    *("connection.*", CONNECTED, DISCONNECTED),
+    *("address.*", RETIRED, ACTIVE),
+)
 """What a webhook may ask for."""
 
 MOST_EVENTS, MOST_BYTES = 100, 20_000
@@ -48,45 +52,41 @@ def checked(patterns: Sequence[str]) -> list[str]:
     return [pattern for pattern in PATTERNS if pattern in patterns]
 
 
-def type_of(event: DeliveryEvent) -> str:
-    """`delivery.` and the status, or the fact that is a time of its own."""
-    return f"delivery.{event.fact or event.status.value}"
+def type_of(event: Event) -> str:
+    """Its kind (delivery, connection, address), and the status or the fact that is a time of its own."""
+    return f"delivery.{event.fact or event.status.value}" if isinstance(event, DeliveryEvent) else event.type
+
+
+def kind_of(type: str) -> str:
+    return type.partition(".")[0]
 
 
 def wanted(patterns: Collection[str], type: str) -> bool:
-    return EVERY in patterns or type in patterns
+    return type in patterns or f"{kind_of(type)}.*" in patterns
 
 
-def item(event: DeliveryEvent) -> bytes:
+def body_of(event: Event) -> dict[str, Any]:
     """An event as its JSON object in a batch. receiver is null where a provider's callback does not know it."""
-    body: dict[str, Any] = {
-        "event_id": event.event,
-        "type": type_of(event),
-        "message": event.message,
-        "delivery": event.delivery,
-        "receiver": event.receiver or None,
-        "channel": event.channel,
-        "status": event.status.value,
-        "at": rfc3339(event.at),
-        "reason": event.reason or None,
-    }
-    if event.metadata:
-        body["metadata"] = event.metadata
-    return orjson.dumps(body)
+    if isinstance(event, DeliveryEvent):
+        return _delivery(event)
+    body = {"event_id": event.event, "type": event.type, "receiver": event.receiver, "channel": event.channel}
+    if isinstance(event, AddressEvent):
+        body |= {"address": event.address_masked, "reason": event.reason}
+    return body | {"at": rfc3339(event.at)}
 
 
-def batches(tenant: str, webhook: str, items: Iterable[bytes], now: datetime) -> Iterator[Batch]:
-    """As few batches as MOST_EVENTS and MOST_BYTES allow."""
+def batches(tenant: str, webhook: str, kind: str, items: Iterable[bytes], now: datetime) -> Iterator[Batch]:
+    """Events of one kind in as few batches as MOST_EVENTS and MOST_BYTES allow."""
     chosen: list[bytes] = []
     size = _FRAME
     for found in items:
         if chosen and (len(chosen) == MOST_EVENTS or size + len(found) + 1 > MOST_BYTES):
-            yield _batch(tenant, webhook, chosen, now)
+            yield _batch(tenant, webhook, kind, chosen, now)
             chosen, size = [], _FRAME
         chosen.append(found)
         size += len(found) + 1
     if chosen:
-        yield _batch(tenant, webhook, chosen, now)
+        yield _batch(tenant, webhook, kind, chosen, now)
 
 
 def test_batch(tenant: str, webhook: str, now: datetime) -> Batch:
@@ -101,8 +101,25 @@ def rfc3339(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _batch(tenant: str, webhook: str, items: Sequence[bytes], now: datetime) -> Batch:
-    head = orjson.dumps({"type": "delivery.batch", "timestamp": rfc3339(now)})
+def _batch(tenant: str, webhook: str, kind: str, items: Sequence[bytes], now: datetime) -> Batch:
+    head = orjson.dumps({"type": f"{kind}.batch", "timestamp": rfc3339(now)})
     body = b'%s,"data":[%s]}' % (head[:-1], b",".join(items))
     identifier = new_id("whb", now)
     return Batch(id=identifier, tenant=tenant, webhook=webhook, body=body, events=len(items), created_at=now)
+
+
+def _delivery(event: DeliveryEvent) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "event_id": event.event,
+        "type": type_of(event),
+        "message": event.message,
+        "delivery": event.delivery,
+        "receiver": event.receiver or None,
+        "channel": event.channel,
+        "status": event.status.value,
+        "at": rfc3339(event.at),
+        "reason": event.reason or None,
+    }
+    if event.metadata:
+        body["metadata"] = event.metadata
+    return body

@@ -20,10 +20,12 @@ class WebhookForm(forms.Form):
         label="URL", max_length=MAX_URL, help_text="Yours, at a public address: https://hooks.example.com/sprayer"
     )
     events = forms.MultipleChoiceField(
-        choices=[(pattern, "everything" if pattern == EVERY else pattern.partition(".")[2]) for pattern in PATTERNS],
+        choices=[
+            (pattern, "everything" if pattern == EVERY else pattern.removeprefix("delivery.")) for pattern in PATTERNS
+        ],
         initial=[EVERY],
         widget=forms.CheckboxSelectMultiple,
-        help_text="What shall be posted there.",
+        help_text="What shall be posted there. Events of connections and addresses come in bodies of their own.",
         error_messages={"required": "Choose at least one."},
     )
 

@@ -97,6 +97,7 @@ class MessagesView(ApiView):
             return Response(dry_run_api.body(found))
         key = request.headers.get("Idempotency-Key")
         accepted = services.accept(caller.tenant, caller.mode, cast(dict[str, Any], request.data), key)
+        self.made = [accepted.id]
         headers = {"Location": f"/api/v1/messages/{accepted.id}"}
         if accepted.replayed:
             headers["Idempotency-Replayed"] = "true"
@@ -144,6 +145,7 @@ class BatchView(ApiView):
         batch.is_valid(raise_exception=True)
         caller = self.caller
         results = services.accept_batch(caller.tenant, caller.mode, batch.validated_data["messages"])
+        self.made = [result.id for result in results if isinstance(result, Accepted)]
         return Response({"data": [_result(result) for result in results]})
 
 

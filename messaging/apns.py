@@ -179,7 +179,8 @@ class Apns:
         self._connection: Http2Connection | None = None
         self._connecting: asyncio.Task[Http2Connection] | None = None
         self._failed: tuple[float, NoAnswer] | None = None
-        self._gate = asyncio.Semaphore(STREAMS)
+        self.gate = asyncio.Semaphore(STREAMS)
+        """To be passed before push, whose time limit begins behind it."""
 
     @property
     def idle(self) -> bool:
@@ -187,12 +188,11 @@ class Apns:
 
     async def push(self, address: str, headers: Mapping[str, str], payload: bytes) -> Answer:
         """One notification. Raises NoAnswer."""
-        async with self._gate:
-            token = self._token.current()
-            answer = await self._exchange(address, headers, payload, token)
-            if answer.reason == "ExpiredProviderToken" and self._token.replace(token):
-                answer = await self._exchange(address, headers, payload, self._token.current())
-            return answer
+        token = self._token.current()
+        answer = await self._exchange(address, headers, payload, token)
+        if answer.reason == "ExpiredProviderToken" and self._token.replace(token):
+            answer = await self._exchange(address, headers, payload, self._token.current())
+        return answer
 
     async def aclose(self) -> None:
         if self._connecting:

@@ -14,8 +14,9 @@ import aiohttp
 import orjson
 
 from feedback.events import Status
-from messaging.channels.base import DeliveryError, Outcome, Outgoing, Recipient
+from messaging.channels.base import DeliveryError, Look, Outcome, Outgoing, Recipient
 from messaging.google_tokens import Account
+from messaging.looks import notification
 from sprayer_project.outbound import parse_retry_after
 
 CONCURRENCY = 100
@@ -133,9 +134,8 @@ class Fcm:
         headers = {"Authorization": f"Bearer {token}"}
         try:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
-                return Answer(
-                    answer.status, _parsed(await answer.read()), parse_retry_after(answer.headers.get("Retry-After"))
-                )
+                said, wait = await answer.read(), answer.headers.get("Retry-After")
+                return Answer(answer.status, _parsed(said), parse_retry_after(wait))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise DeliveryError("provider_unavailable") from error
         except TimeoutError as error:
@@ -159,7 +159,7 @@ class Place:
 
 def _parsed(raw: bytes) -> Mapping[str, Any]:
     try:
-        body = json.loads(raw)
+        body = orjson.loads(raw)
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
@@ -222,6 +222,12 @@ def preview(message: Outgoing) -> dict[str, Any]:
     parts = message_parts(message)
     counted = _size(parts.get("data", {}), parts.get("notification", {})) + _RESERVED
     return {"payload_bytes": counted, "limit": MAX_PAYLOAD, "priority": parts["android"]["priority"].lower()}
+
+
+def look(message: Outgoing) -> Look:
+    """Raises DeliveryError."""
+    parts = message_parts(message)
+    return notification({"message": parts}, parts.get("notification", {}))
 
 
 def _size(*parts: Mapping[str, str]) -> int:

@@ -24,7 +24,7 @@ SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 TOKEN_TIMEOUT = 10.0
 RENEWAL_PAUSE = 60.0
 """Seconds in which a refused access token is replaced once: a refused account must not flood the token endpoint."""
-_ACCOUNTS, _THREADS = 1_000, 4
+_ACCOUNTS, _THREADS, _LOOK = 1_000, 4, 1.0
 
 
 class Account:
@@ -37,7 +37,7 @@ class Account:
         self._threads = threads
         self._held: Credentials | None = None
         self._refresh: asyncio.Task[None] | None = None
-        self._renewed = float("-inf")
+        self._renewed = self._looked = float("-inf")
 
     async def token(self, refused: str = "") -> str:
         """A token with some minutes left; another than the refused one, unless that has just been tried.
@@ -50,7 +50,7 @@ class Account:
                 if time.monotonic() - self._renewed < RENEWAL_PAUSE:
                     return refused
                 self._renewed = time.monotonic()
-            elif held and held.token_state is TokenState.FRESH:
+            elif held and self._is_fresh(held):
                 return str(held.token)
             self._refresh = asyncio.create_task(self._renew())
         try:
@@ -60,6 +60,15 @@ class Account:
             if held is None or held.token == refused or held.token_state is TokenState.INVALID:
                 raise
         return str(self._held.token) if self._held else ""
+
+    def _is_fresh(self, held: Credentials) -> bool:
+        """Whether some minutes are left, looked at once a second: every request asks."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK:
+            return True
+        fresh = held.token_state is TokenState.FRESH
+        self._looked = now if fresh else float("-inf")
+        return fresh
 
     async def _renew(self) -> None:
         try:

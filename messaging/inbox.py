@@ -1,10 +1,10 @@
 """Inboxes: one short Redis stream a receiver, read by realtime connections from positions of their own.
 
-An inbox is five keys in one slot: the stream (offsets are its ids' second halves, "0-<offset>", growing by one), a
-hash with epoch, run_id, floor, acknowledged and last offset, a hash of the delivery rounds that it holds, one of its
-collapse keys with the newest message of each, and the processes that hold connections of its receiver. The first four
-are made and deleted together, so that an offset is never issued twice under one epoch. A message's payload is stored
-once and outlives every entry that refers to it.
+An inbox is three keys in one slot: the stream (offsets are its ids' second halves, "0-<offset>", growing by one), the
+processes that hold connections of its receiver, and one hash with all that an append must know, so that it is one
+reading: epoch, run_id, floor, acknowledged and last offset, the delivery rounds that it holds, the newest message of
+each collapse key. Stream and hash are made and deleted together, so that an offset is never issued twice under one
+epoch. A message's payload is stored once and outlives every entry that refers to it.
 
 An inbox that is missing, or that another run_id of Redis made (it was restarted, or came back older), counts as lost:
 calls raise Lost until messaging.inbox_restore has put back what the record says is waiting, under a new epoch.
@@ -13,17 +13,15 @@ calls raise Lost until messaging.inbox_restore has put back what the record says
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from hashlib import sha1
-from pathlib import Path
+from itertools import groupby, islice
 from typing import Any
 
 from django.conf import settings
-from redis.exceptions import NoScriptError
 
+from messaging import scripts
 from messaging.channels.base import Outgoing, Recipient
 from sprayer_project import redis
 from sprayer_project.ids import order_of
@@ -31,13 +29,17 @@ from sprayer_project.ids import order_of
 CHANNEL = "websocket"
 """The channel whose deliveries wait in inboxes."""
 WAKE = "sprayer:wake:"
-"""Prefix of the pub/sub channel of one process: {"tenant": ..., "receivers": [...]}."""
+"""Prefix of the pub/sub channel of one process."""
 BUDGET = 262_144
+AT_ONCE = 100
+"""Receivers of one script: nobody else is served while it runs, some two milliseconds."""
+_CARRIED = 16_384
+"""Bytes of the longest frame that travels in wake-ups."""
 _DAY = 86_400_000
 
 
 class Lost(Exception):
-    """These receivers' inboxes are not there, or of another server: restore them first. Nothing was done."""
+    """These receivers' inboxes are not there, or of another server: restore them first. Nothing was done to them."""
 
     def __init__(self, tenant: str, receivers: Sequence[str], run_id: str):
         super().__init__(f"{len(receivers)} inboxes of {tenant} are lost")
@@ -118,33 +120,26 @@ class Ack:
 async def append(
     message: Outgoing, recipients: Sequence[Recipient], frame: str, *, restoring: bool = False
 ) -> Appending:
-    """Append a message to its recipients' inboxes and wake their holders, in one round trip. Raises Lost.
+    """Append a message to its recipients' inboxes and wake their holders. Raises Lost when the others have it.
 
     Idempotent by delivery and round. frame is the JSON object that realtime clients get, without its offset. Of the
     messages with one collapse key only the newest stays: the one that was accepted last, in whatever order they come.
     """
-    moment = now()
-    expires = min(_milliseconds(message.expires_at), moment + int(settings.INBOX_AGE * 1000))
-    streams = [stream_key(message.tenant, recipient.receiver) for recipient in recipients]
-    keys = [_payload_key(message.tenant, message.id), ended_key(message.tenant), *streams]
-    metadata = json.dumps(dict(message.metadata), separators=(",", ":"))
-    arguments: list[Any] = [int(restoring), moment, _new_epoch(), settings.INBOX_LENGTH, expires, expires + _DAY]
-    arguments += [message.id, message.mode, frame, metadata, expires + _DAY, WAKE, message.tenant]
-    arguments += [message.collapse_key or "", order_of(message.id), message.exclude_connection or ""]
-    for recipient in recipients:
-        arguments += [recipient.receiver, recipient.delivery, recipient.round, recipient.group or ""]
     # Asked before appending: a server that is emptied in between has another token, so that the loss is seen.
     token = await redis.atoken(message.tenant)
-    run_id, lost, *answer = await run_script(message.tenant, "inbox_append", keys, arguments)
+    places, lost, ended, run_id = list[Appended](), list[str](), 0, ""
+    for some in _parts(recipients):
+        keys, arguments = _append_arguments(message, some, frame, restoring)
+        run_id, missing, answers, ended = await scripts.run(message.tenant, "inbox_append", keys, arguments)
+        keeper = f"{redis.shard_of(message.tenant)}/{run_id}:{token}"
+        places += [
+            Appended(recipient.delivery, int(offset), epoch, keeper, replaced=offset == "0")
+            for recipient, offset, epoch in zip(some, answers[::2], answers[1::2], strict=True)
+        ]
+        lost += missing
     if lost:
         raise Lost(message.tenant, lost, run_id)
-    places, ended = answer
-    keeper = f"{redis.shard_of(message.tenant)}/{run_id}:{token}"
-    appended = (
-        Appended(recipient.delivery, int(offset), epoch, keeper, replaced=offset == "0")
-        for recipient, offset, epoch in zip(recipients, places[::2], places[1::2], strict=True)
-    )
-    return Appending(tuple(appended), ended)
+    return Appending(tuple(places), ended)
 
 
 async def read(tenant: str, positions: Sequence[tuple[str, int]], count: int) -> list[View]:
@@ -154,7 +149,7 @@ async def read(tenant: str, positions: Sequence[tuple[str, int]], count: int) ->
     """
     keys = [stream_key(tenant, receiver) for receiver, _ in positions]
     arguments = [now(), count, BUDGET, *(value for position in positions for value in position)]
-    run_id, lost, views = await run_script(tenant, "inbox_read", keys, arguments)
+    run_id, lost, views = await scripts.run(tenant, "inbox_read", keys, arguments)
     if lost:
         raise Lost(tenant, lost, run_id)
     return [
@@ -166,7 +161,7 @@ async def read(tenant: str, positions: Sequence[tuple[str, int]], count: int) ->
 async def history(tenant: str, receiver: str, before: int | None, count: int) -> History:
     """The newest `count` entries before an offset, newest first. Raises Lost."""
     arguments = [now(), receiver, "" if before is None else before, count]
-    run_id, lost, *found = await run_script(tenant, "inbox_history", [stream_key(tenant, receiver)], arguments)
+    run_id, lost, *found = await scripts.run(tenant, "inbox_history", [stream_key(tenant, receiver)], arguments)
     if lost:
         raise Lost(tenant, lost, run_id)
     ((epoch, upto, entries),) = found
@@ -186,31 +181,31 @@ async def metadata(tenant: str, messages: Sequence[str]) -> dict[str, dict[str, 
 
 async def newly_acknowledged(tenant: str, acks: Sequence[Ack]) -> list[list[Entry]]:
     """Which entries each ack would acknowledge for the first time; none where its epoch is over."""
-    answers = await run_script(tenant, "inbox_ack", *_ack_arguments(tenant, "peek", acks))
+    answers = await scripts.run(tenant, "inbox_ack", *_ack_arguments(tenant, "peek", acks))
     return [[_entry(*raw) for raw in answer or ()] for answer in answers]
 
 
 async def entries_at(tenant: str, places: Sequence[Ack]) -> list[list[Entry]]:
     """The entry at just each of these offsets; none where it has left or its epoch is over."""
-    answers = await run_script(tenant, "inbox_ack", *_ack_arguments(tenant, "at", places))
+    answers = await scripts.run(tenant, "inbox_ack", *_ack_arguments(tenant, "at", places))
     return [[_entry(*raw) for raw in answer or ()] for answer in answers]
 
 
 async def acknowledge(tenant: str, acks: Sequence[Ack]) -> None:
     """Move the receivers' default starts, never backwards; nothing is deleted. Acks of an old epoch are void."""
-    await run_script(tenant, "inbox_ack", *_ack_arguments(tenant, "move", acks))
+    await scripts.run(tenant, "inbox_ack", *_ack_arguments(tenant, "move", acks))
 
 
 async def open_restored(lost: Lost) -> bool:
     """What the record knew is back: the lost inboxes are whole. False where Redis was lost once more meanwhile."""
     keys = [stream_key(lost.tenant, receiver) for receiver in lost.receivers]
-    return bool(await run_script(lost.tenant, "inbox_open", keys, [_new_epoch(), keep_until(now()), lost.run_id]))
+    return bool(await scripts.run(lost.tenant, "inbox_open", keys, [_new_epoch(), keep_until(now()), lost.run_id]))
 
 
 def forget(tenant: str, receiver: str) -> None:
     """Remove a receiver's inbox: a later one has another epoch. Raises redis errors."""
     stream = stream_key(tenant, receiver)
-    redis.client(tenant).delete(stream, f"{stream}:meta", f"{stream}:ids")
+    redis.client(tenant).delete(stream, f"{stream}:meta")
 
 
 def forget_message(tenant: str, message: str) -> None:
@@ -264,6 +259,30 @@ def _entry(offset: str, fields: list[str]) -> Entry:
     )
 
 
+def _parts(recipients: Sequence[Recipient]) -> Iterator[list[Recipient]]:
+    """Recipients that have round and group in common, as many as one script may take."""
+    for _, alike in groupby(recipients, lambda recipient: (recipient.round, recipient.group)):
+        while some := list(islice(alike, AT_ONCE)):
+            yield some
+
+
+def _append_arguments(
+    message: Outgoing, recipients: Sequence[Recipient], frame: str, restoring: bool
+) -> tuple[list[str], list[Any]]:
+    """Keys and arguments of inbox_append."""
+    moment = now()
+    expires = min(_milliseconds(message.expires_at), moment + int(settings.INBOX_AGE * 1000))
+    streams = [stream_key(message.tenant, recipient.receiver) for recipient in recipients]
+    metadata = json.dumps(dict(message.metadata), separators=(",", ":"))
+    arguments: list[Any] = [int(restoring), moment, _new_epoch(), settings.INBOX_LENGTH, expires, expires + _DAY]
+    arguments += [message.id, message.mode, frame, metadata, expires + _DAY, WAKE, message.tenant]
+    arguments += [message.collapse_key or "", order_of(message.id), message.exclude_connection or ""]
+    arguments += [recipients[0].round, recipients[0].group or "", _CARRIED]
+    for recipient in recipients:
+        arguments += [recipient.receiver, recipient.delivery]
+    return [_payload_key(message.tenant, message.id), ended_key(message.tenant), *streams], arguments
+
+
 def _ack_arguments(tenant: str, action: str, acks: Sequence[Ack]) -> tuple[list[str], list[Any]]:
     keys = [stream_key(tenant, ack.receiver) for ack in acks]
     return keys, [action, now(), *(value for ack in acks for value in (ack.epoch, ack.offset))]
@@ -274,19 +293,3 @@ async def _payloads(tenant: str, messages: Sequence[str], field: str) -> dict[st
         for message in messages:
             pipeline.hget(_payload_key(tenant, message), field)
         return dict(zip(messages, await pipeline.execute(), strict=True))
-
-
-@cache
-def _script(name: str) -> tuple[str, str]:
-    text = (Path(__file__).parent / "lua" / f"{name}.lua").read_text()
-    return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
-async def run_script(tenant: str, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-    """One of messaging/lua, on the tenant's shard."""
-    text, digest = _script(name)
-    client: Any = redis.aclient(tenant)
-    try:
-        return await client.evalsha(digest, len(keys), *keys, *arguments)
-    except NoScriptError:
-        return await client.eval(text, len(keys), *keys, *arguments)

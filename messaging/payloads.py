@@ -6,7 +6,7 @@ deliveries of a suspect message are compared with the record before anything is 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,6 +54,9 @@ class Payload:
     @property
     def starts(self) -> datetime:
         return datetime.fromisoformat(self.starts_at or self.created_at)
+
+
+_NAMES = tuple(field.name for field in fields(Payload))
 
 
 def of_record(record: Mapping[str, Any], suspect: bool = False) -> Payload:
@@ -123,7 +126,8 @@ def _records(tenant: str, ids: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _encode(payload: Payload) -> str:
-    return json.dumps(asdict(payload), separators=(",", ":"), ensure_ascii=False)
+    body = {name: getattr(payload, name) for name in _NAMES}
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
 
 
 def _seconds(payload: Payload) -> int:

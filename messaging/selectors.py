@@ -80,6 +80,15 @@ def record(tenant: str, mode: str | None, identifier: str) -> dict[str, Any]:
     return _record(tenant, mode, identifier)
 
 
+def plain_addresses(tenant: str, identifier: str) -> list[dict[str, Any]]:
+    """A message's plain addresses as they were submitted, {"channel", "address"}; erased ones are left out.
+
+    They must not be shown. Raises NotFound.
+    """
+    found = _record(tenant, None, identifier, {"to.addresses": 1})["to"].get("addresses", [])
+    return [{"channel": item["channel"], "address": item["address"]} for item in found if item["address"]]
+
+
 def require(tenant: str, mode: str | None, identifier: str) -> None:
     """Raises NotFound as message does, without reading the totals."""
     _record(tenant, mode, identifier, {"_id": 1})
@@ -115,7 +124,7 @@ def is_settled(record: Mapping[str, Any], totals: Totals) -> bool:
 
     A receiver in several of its groups is one delivery, so groups count with the largest alone.
     """
-    if record["status"] != "routed":
+    if record["status"] != "routed" and (record["status"] != "accepted" or record["routes"]):
         return False
     least = max([record.get("expected", 0), *record.get("routed", {}).values()])
     return totals.open == 0 and totals.total >= least

@@ -1,44 +1,40 @@
 """What a tenant can do with messages: submit, cancel, retry a delivery."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
-import bson
-import bson.errors
-import structlog
-from django.conf import settings
 from rest_framework.exceptions import ValidationError
 
 from feedback import services as feedback
-from feedback.selectors import DeliveryRow, states
-from messaging import channels, collapsing, payloads, routing, unit_of_work
+from messaging import drafting, payloads, unit_of_work
 from messaging.documents import Message
-from messaging.jobs import Deliver, Target
-from messaging.serializers import MessageSerializer
-from sprayer_project import amqp, mongo
+from messaging.retrying import next_attempt, retry_deliveries, retry_delivery
+from sprayer_project import mongo
 from sprayer_project.errors import (
     STORE_ERRORS,
     Conflict,
-    FieldError,
     Invalid,
     KeyReused,
     NotFound,
     TooLarge,
 )
-from sprayer_project.ids import new_id
-from subscriptions import selectors as subscribers
-from subscriptions.addresses import address_hash
 
-log = structlog.get_logger(__name__)
+__all__ = [
+    "Accepted",
+    "accept",
+    "accept_batch",
+    "cancel",
+    "next_attempt",
+    "retry_deliveries",
+    "retry_delivery",
+]
 
-MAX_MESSAGE = 256 * 1024
-MAX_DEPTH = 100
 KEY_LIFE = timedelta(hours=24)
+_PATIENCE, _BATCH_PATIENCE = mongo.TIMEOUT_MS / 1000, 4 * mongo.TIMEOUT_MS / 1000
+"""Seconds that MongoDB has for a message, and for a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +48,96 @@ class Accepted:
     replayed: bool = False
 
 
-@mongo.patience(mongo.TIMEOUT_MS / 1000)
+@dataclass(frozen=True, slots=True)
+class _Submission:
+    body: Mapping[str, Any]
+    key: str | None
+    """Its Idempotency-Key."""
+    body_hash: str
+
+
 def accept(tenant: str, mode: str, body: Mapping[str, Any], idempotency_key: str | None = None) -> Accepted:
     """Take responsibility for a message. Raises Invalid, TooLarge, KeyReused, pymongo errors: nothing is stored."""
-    raw = canonical(body)
-    if idempotency_key is not None and not 1 <= len(idempotency_key) <= 255:
+    (result,) = _accept(tenant, mode, [_submission(body, idempotency_key)])
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def accept_batch(tenant: str, mode: str, bodies: Sequence[Mapping[str, Any]]) -> list[Accepted | Exception]:
+    """Each item on its own: what it became or why not, in order. Stored, published and looked up together."""
+    results: dict[int, Accepted | Exception] = {}
+    submissions: dict[int, _Submission] = {}
+    repeats: dict[int, _Submission] = {}
+    keys: set[str | None] = set()
+    for index, body in enumerate(bodies):
+        own = dict(body)
+        try:
+            submission = _submission(own, own.pop("idempotency_key", None))
+        except (Invalid, TooLarge) as error:
+            results[index] = error
+            continue
+        (repeats if submission.key in keys else submissions)[index] = submission
+        keys |= {submission.key} - {None}
+    results |= zip(submissions, _accept(tenant, mode, list(submissions.values())), strict=True)
+    for index, submission in repeats.items():  # a key that comes again finds what became of the first
+        (results[index],) = _accept(tenant, mode, [submission])
+    return [results[index] for index in range(len(bodies))]
+
+
+def _submission(body: Mapping[str, Any], key: Any) -> _Submission:
+    """Raises Invalid, TooLarge."""
+    if key is not None and not isinstance(key, str):
+        raise Invalid("invalid_idempotency_key", "Must be a string.", "/idempotency_key")
+    raw = drafting.canonical(body)
+    if key is not None and not 1 <= len(key) <= 255:
         raise Invalid("invalid_idempotency_key", "An Idempotency-Key has 1 to 255 characters.")
-    body_hash = hashlib.sha256(raw).hexdigest()
-    if idempotency_key and (earlier := _earlier(tenant, mode, idempotency_key, body_hash)):
-        return earlier
-    record = draft(tenant, mode, body)
-    if idempotency_key:
-        record |= {
-            "idempotency": _claim(tenant, mode, idempotency_key),
-            "idempotency_key": idempotency_key,
-            "body_hash": body_hash,
-            "key_expires_at": record["created_at"] + KEY_LIFE,
-        }
+    return _Submission(body, key, hashlib.sha256(raw).hexdigest())
+
+
+def _accept(tenant: str, mode: str, submissions: Sequence[_Submission]) -> list[Accepted | Exception]:
+    """What became of each. A store that fails is the result of all that were not yet decided."""
+    results: dict[int, Accepted | Exception] = {}
+    left = dict(enumerate(submissions))
     try:
-        unit_of_work.accept(record)
-    except unit_of_work.Duplicate:
-        earlier = _earlier(tenant, mode, str(idempotency_key), body_hash)
-        if earlier is None:
-            raise Conflict(
-                "key_in_use", "The key of this request is just expiring: repeat it.", retry_after=1
-            ) from None
-        return earlier
-    return Accepted(record["_id"], record["status"], record["channels"], record["created_at"])
+        with mongo.patience(_PATIENCE if len(left) == 1 else _BATCH_PATIENCE):
+            results |= _earlier(tenant, mode, left)
+            records = _records(tenant, mode, {index: left[index] for index in left.keys() - results.keys()}, results)
+            held = unit_of_work.accept([*records.values()])
+            results |= {
+                index: Accepted(record["_id"], record["status"], record["channels"], record["created_at"])
+                for index, record in records.items()
+                if record["_id"] not in held
+            }
+            results |= _earlier(tenant, mode, {index: left[index] for index in left.keys() - results.keys()})
+    except STORE_ERRORS as error:
+        return [results.get(index, error) for index in left]
+    expiring = Conflict("key_in_use", "The key of this request is just expiring: repeat it.", retry_after=1)
+    return [results.get(index, expiring) for index in left]
+
+
+def _records(
+    tenant: str, mode: str, submissions: Mapping[int, _Submission], refused: dict[int, Accepted | Exception]
+) -> dict[int, dict[str, Any]]:
+    """The documents to store; why there is none goes to `refused`."""
+    values: dict[int, dict[str, Any]] = {}
+    for index, submission in sorted(submissions.items()):
+        try:
+            values[index] = drafting.validated(submission.body)
+        except ValidationError as error:
+            refused[index] = error
+    if not values:
+        return {}
+    known = drafting.look_up(tenant, mode, values.values())
+    records: dict[int, dict[str, Any]] = {}
+    for index, found in values.items():
+        try:
+            record = drafting.document(tenant, mode, found, known)
+        except Invalid as error:
+            refused[index] = error
+        else:
+            records[index] = record | _claimed(tenant, mode, submissions[index], record["created_at"])
+    return records
 
 
 def cancel(tenant: str, mode: str, identifier: str) -> None:
@@ -98,48 +157,25 @@ def cancel(tenant: str, mode: str, identifier: str) -> None:
     feedback.cancel_open(tenant, identifier, datetime.now(UTC))
 
 
-def retry_delivery(tenant: str, mode: str, identifier: str) -> None:
-    """Open another round of a delivery that did not arrive. Raises NotFound, Conflict."""
-    now = datetime.now(UTC)
-    found = states(tenant, [identifier]).get(identifier)
-    if found is not None and found.expires_at is not None and found.expires_at <= now:
-        raise Conflict("expired", "The message's time to live is over: send it again as a new message.")
-    row = feedback.open_round(tenant, mode, identifier, now)
-    try:
-        amqp.publish([next_attempt(replace(row, due_at=None), 1)])  # at once: due_at is for the sweeper
-    except amqp.BrokerUnavailable as error:
-        log.warning("the sweeper will release it", tenant=tenant, delivery=identifier, error=error.detail)
-
-
-def next_attempt(row: DeliveryRow, attempt: int) -> amqp.Publication:
-    """The job that tries one delivery again."""
-    job = Deliver(
-        tenant=row.tenant,
-        message=row.message,
-        mode=row.mode,
-        channel=row.channel,
-        targets=(Target(row.receiver, row.address_hash or None),),
-        group=row.group,
-        round=row.round,
-        attempt=attempt,
-        due=row.due_at.timestamp() if row.due_at else 0,
-    )
-    return routing.publication(job, "single")
-
-
-def _earlier(tenant: str, mode: str, key: str, body_hash: str) -> Accepted | None:
-    """The message that this key made in the last 24 hours. Raises KeyReused."""
+def _earlier(tenant: str, mode: str, submissions: Mapping[int, _Submission]) -> dict[int, Accepted | Exception]:
+    """What the keys of these have made in the last 24 hours."""
+    claims = {_claim(tenant, mode, found.key): index for index, found in submissions.items() if found.key}
+    results: dict[int, Accepted | Exception] = {}
     collection = Message._get_collection()
-    claim = _claim(tenant, mode, key)
-    record = collection.find_one({"idempotency": claim})
-    if record is None:
-        return None
-    if record["key_expires_at"] <= datetime.now(UTC):
-        unset = {"idempotency": "", "key_expires_at": ""}
-        collection.update_one({"_id": record["_id"], "idempotency": claim}, {"$unset": unset})
-        return None
-    if record["body_hash"] != body_hash:
-        raise KeyReused(
+    for record in collection.find({"idempotency": {"$in": [*claims]}}) if claims else ():
+        claim = record["idempotency"]
+        if record["key_expires_at"] <= datetime.now(UTC):
+            unset = {"idempotency": "", "key_expires_at": ""}
+            collection.update_one({"_id": record["_id"], "idempotency": claim}, {"$unset": unset})
+        else:
+            results[claims[claim]] = _again(record, submissions[claims[claim]])
+    return results
+
+
+def _again(record: Mapping[str, Any], submission: _Submission) -> Accepted | Exception:
+    """What a key answers that made this message before."""
+    if record["body_hash"] != submission.body_hash:
+        return KeyReused(
             "idempotency_key_reused",
             f"This Idempotency-Key made {record['_id']} from another body: use a new key for a new message.",
         )
@@ -147,143 +183,18 @@ def _earlier(tenant: str, mode: str, key: str, body_hash: str) -> Accepted | Non
     return Accepted(record["_id"], status, record["channels"], record["created_at"], replayed=True)
 
 
-def canonical(body: Mapping[str, Any]) -> bytes:
-    """The body as one text, whatever the order of its names. Raises Invalid for what no store can hold, TooLarge."""
-    try:
-        text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        bson.encode(body)
-        if text.count("[") + text.count("{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
-            raise Invalid("unstorable", f"Values may be nested {MAX_DEPTH} deep.", "")
-        raw = text.encode()
-    except UnicodeEncodeError as error:
-        raise Invalid("malformed_json", "Text must be valid Unicode, without lone surrogates.", "") from error
-    except (OverflowError, bson.errors.BSONError, RecursionError) as error:
-        raise Invalid("unstorable", f"The body holds a value that cannot be stored: {error}.", "") from error
-    if len(raw) > MAX_MESSAGE:
-        raise TooLarge("message_too_large", f"A message may have {MAX_MESSAGE} bytes; this one has {len(raw)}.")
-    return raw
-
-
-def _depth(value: Any) -> int:
-    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    return 1 + max(map(_depth, inner), default=0)
+def _claimed(tenant: str, mode: str, submission: _Submission, at: datetime) -> dict[str, Any]:
+    """The fields by which a message holds its key."""
+    if not submission.key:
+        return {}
+    return {
+        "idempotency": _claim(tenant, mode, submission.key),
+        "idempotency_key": submission.key,
+        "body_hash": submission.body_hash,
+        "key_expires_at": at + KEY_LIFE,
+    }
 
 
 def _claim(tenant: str, mode: str, key: str) -> str:
     """What an Idempotency-Key claims, in one unique field: a tenant's slug holds no slash."""
     return f"{tenant}/{mode}/{key}"
-
-
-def draft(tenant: str, mode: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The raw document that a body makes, stored nowhere; everything that can be refused is refused here."""
-    return _record(tenant, mode, dict(_shape().run_validation(body)))
-
-
-@cache
-def _shape() -> MessageSerializer:
-    """Validating keeps nothing in a serializer, and making one costs more than using it."""
-    return MessageSerializer()
-
-
-def _record(tenant: str, mode: str, values: dict[str, Any]) -> dict[str, Any]:
-    to = values["to"]
-    _refuse_unknown(tenant, to)
-    plain = [item | {"hash": address_hash(tenant, item["channel"], item["address"])} for item in to["addresses"]]
-    names, targets, routes = _channels(tenant, mode, values.get("channels"), to)
-    now = datetime.now(UTC)
-    now = now.replace(microsecond=now.microsecond // 1000 * 1000)
-    send_at = values["send_at"]
-    starts = send_at if send_at and send_at > now else now
-    named = targets if targets is not None else dict.fromkeys(names, to["receivers"])
-    record = {
-        "_id": new_id("msg", now),
-        "tenant": tenant,
-        "mode": mode,
-        "status": "scheduled" if starts > now else "accepted",
-        "created_at": now,
-        "send_at": send_at,
-        "expires_at": starts + timedelta(seconds=values["ttl"]),
-        "to": {"receivers": to["receivers"], "groups": to["groups"], "addresses": plain},
-        "channels": names,
-        "queued": False,
-        "progress_at": now,
-        "look_at": now + timedelta(seconds=settings.SWEEP_AGE),
-        "expected": sum(len(receivers) for receivers in named.values()) + len(plain),
-        "routes": routes,
-        "routed": {},
-        "routings": 0,
-    }
-    if targets is not None:
-        record["targets"] = targets
-    kept = ("content", "overrides", "attributes", "metadata", "ttl", "priority", "collapse_key", "exclude_connection")
-    record |= {name: values[name] for name in kept}
-    return record | ({"collapse": collapsing.place_of(record)} if record["collapse_key"] is not None else {})
-
-
-def _refuse_unknown(tenant: str, to: Mapping[str, Any]) -> None:
-    unknown = set(subscribers.unknown_receivers(tenant, to["receivers"])) if to["receivers"] else set()
-    absent = set(subscribers.unknown_groups(tenant, to["groups"])) if to["groups"] else set()
-    errors = [
-        FieldError(f"/to/{kind}/{index}", f"There is no {kind[:-1]} {name!r}: create it first.")
-        for kind, missing in (("receivers", unknown), ("groups", absent))
-        for index, name in enumerate(to[kind])
-        if name in missing
-    ]
-    if errors:
-        raise Invalid("unknown_target", "Some names in `to` do not exist: see errors.", errors=errors)
-
-
-def _channels(
-    tenant: str, mode: str, asked: Sequence[str] | None, to: Mapping[str, Any]
-) -> tuple[list[str], dict[str, list[str]] | None, list[str]]:
-    """The message's channels; where they were left to us, which receivers have which; and its routes over groups.
-
-    A test message needs no configuration: the sandbox takes every channel.
-    """
-    enabled = channels.enabled(tenant, mode)
-    plain = [item["channel"] for item in to["addresses"]]
-    off = [
-        FieldError(pointer, f"The channel {name} is not enabled for this tenant: configure it first.")
-        for pointer, name in [
-            *((f"/channels/{index}", name) for index, name in enumerate(asked or [])),
-            *((f"/to/addresses/{index}/channel", name) for index, name in enumerate(plain)),
-        ]
-        if name not in enabled
-    ]
-    if off:
-        raise Invalid("channel_not_enabled", "Some channels are not enabled: see errors.", errors=off)
-    if asked:
-        outside = [index for index, name in enumerate(plain) if name not in asked]
-        if outside:
-            pointers = [f"/to/addresses/{index}/channel" for index in outside]
-            raise Invalid("channel_not_asked", "Add the channel of this address to `channels`.", *pointers)
-        return list(asked), None, [f"{name}/{index}" for name in asked for index in range(len(to["groups"]))]
-    has = subscribers.receiver_channels(tenant, to["receivers"]) if to["receivers"] else {}
-    targets = {
-        name: [receiver for receiver in to["receivers"] if name in has.get(receiver, frozenset())] for name in enabled
-    }
-    reach = subscribers.group_channels(tenant, to["groups"]) if to["groups"] else {}
-    routes = [
-        f"{name}/{index}"
-        for name in enabled
-        for index, group in enumerate(to["groups"])
-        if name in reach.get(group, frozenset())
-    ]
-    routed = {route.partition("/")[0] for route in routes}
-    names = [name for name in enabled if targets[name] or name in routed or name in plain]
-    return names, {name: targets[name] for name in names}, routes
-
-
-def accept_batch(tenant: str, mode: str, bodies: Sequence[Mapping[str, Any]]) -> list[Accepted | Exception]:
-    """Each item on its own: what it became or why not, in order."""
-    return [_attempt(tenant, mode, dict(body)) for body in bodies]
-
-
-def _attempt(tenant: str, mode: str, body: dict[str, Any]) -> Accepted | Exception:
-    key = body.pop("idempotency_key", None)
-    if key is not None and not isinstance(key, str):
-        return Invalid("invalid_idempotency_key", "Must be a string.", "/idempotency_key")
-    try:
-        return accept(tenant, mode, body, key)
-    except (Invalid, TooLarge, KeyReused, Conflict, ValidationError, *STORE_ERRORS) as error:
-        return error

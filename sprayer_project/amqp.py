@@ -4,7 +4,9 @@ Every process has at most one publishing connection, owned by one thread with an
 heartbeats are answered whatever the caller does; consumers live on the caller's event loop.
 
     sprayer.jobs (direct)    -> jobs.<channel>.<lane>
-    sprayer.events (fanout)  -> feedback.record, feedback.webhooks
+    sprayer.events (fanout)  -> feedback.record, feedback.webhooks, feedback.live
+    sprayer.found (fanout)   -> feedback.webhooks, feedback.live: events whose delivery became known later
+    sprayer.lost (fanout)    -> feedback.live.lost: what left feedback.live unread
     sprayer.retry.<s> (fanout) -> retry.<s>, whose messages return to sprayer.jobs under their own routing key
     sprayer.dead (fanout)    -> jobs.undecodable
 """
@@ -32,14 +34,17 @@ from sprayer_project.errors import StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
-JOBS, EVENTS, DEAD = "sprayer.jobs", "sprayer.events", "sprayer.dead"
+JOBS, EVENTS, FOUND, LOST, DEAD = "sprayer.jobs", "sprayer.events", "sprayer.found", "sprayer.lost", "sprayer.dead"
 RECORD_QUEUE, WEBHOOK_QUEUE, DEAD_QUEUE = "feedback.record", "feedback.webhooks", "jobs.undecodable"
+LIVE_QUEUE, LIVE_LOST_QUEUE = "feedback.live", "feedback.live.lost"
 LANES = ("single", "bulk")
 RETRY_DELAYS = (1, 5, 15, 60)
 DELIVERY_LIMIT = 20
 EVENTS_LIMIT = 2_000_000
 WEBHOOKS_LIMIT = 1024**3
 """Bytes, after which the oldest events leave the webhooks' queue: nobody who publishes waits for tenants' endpoints."""
+LIVE_LIMIT, LIVE_AGE = 16 * 1024**2, 60
+"""Bytes and seconds, after which events leave the live feed's queue: what is late is not live."""
 _PERSISTENT = pika.BasicProperties(delivery_mode=2, content_type="application/json")
 _BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -131,6 +136,13 @@ def _declare(amqp_channel: AmqpChannel, queue: str, callback: Callable[[Any], No
         exchange, kind = EVENTS, "fanout"
         arguments |= {"x-max-length-bytes": WEBHOOKS_LIMIT, "x-overflow": "drop-head"}
         arguments |= {"x-delivery-limit": DELIVERY_LIMIT}
+    elif queue == LIVE_QUEUE:
+        exchange, kind = EVENTS, "fanout"
+        arguments |= {"x-max-length-bytes": LIVE_LIMIT, "x-overflow": "drop-head", "x-message-ttl": LIVE_AGE * 1000}
+        arguments |= {"x-dead-letter-exchange": LOST, "x-delivery-limit": DELIVERY_LIMIT}
+    elif queue == LIVE_LOST_QUEUE:
+        exchange, kind = LOST, "fanout"
+        arguments |= {"x-max-length": 1, "x-overflow": "drop-head", "x-delivery-limit": DELIVERY_LIMIT}
     elif queue.startswith("retry."):
         exchange, kind = f"sprayer.{queue}", "fanout"
         arguments |= {"x-message-ttl": int(queue.removeprefix("retry.")) * 1000, "x-overflow": "reject-publish"}
@@ -144,6 +156,9 @@ def _declare(amqp_channel: AmqpChannel, queue: str, callback: Callable[[Any], No
     amqp_channel.exchange_declare(exchange, kind, durable=True)
     amqp_channel.queue_declare(queue, durable=True, arguments=arguments, callback=callback)
     amqp_channel.queue_bind(queue, exchange, routing_key=queue)
+    if queue in (WEBHOOK_QUEUE, LIVE_QUEUE):
+        amqp_channel.exchange_declare(FOUND, "fanout", durable=True)
+        amqp_channel.queue_bind(queue, FOUND)
 
 
 def _dead_lettering(exchange: str) -> dict[str, Any]:
@@ -158,6 +173,8 @@ def _queues_of(item: Publication) -> tuple[str, ...]:
     """The queues that must exist for a publication to be safe."""
     if item.exchange == EVENTS:
         return (RECORD_QUEUE,)
+    if item.exchange == FOUND:
+        return (WEBHOOK_QUEUE,)
     if item.exchange == DEAD:
         return (DEAD_QUEUE,)
     if item.exchange.startswith("sprayer.retry."):

@@ -1,4 +1,4 @@
-"""Whether a client takes what it is sent, as the server that holds its socket sees it."""
+"""A client's socket, as the server that holds it sees it: whether it takes what it is sent, and a short way to it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +14,8 @@ class Flow:
         self.paused = False
         """More than some ten kilobytes wait for the client's socket."""
         self.changed: Callable[[], None] = _nothing
+        self.write: Callable[[bytes], bool] = _cannot
+        """Write whole frames to a WebSocket at once, past the server's own sending; False where this cannot be."""
 
     def abort(self) -> None:
         """Drop the connection with all that waits for it."""
@@ -27,3 +29,7 @@ def watch(scope: Mapping[str, Any]) -> Flow:
 
 def _nothing() -> None:
     pass
+
+
+def _cannot(data: bytes) -> bool:
+    return False

@@ -52,7 +52,6 @@ def configuration(level: str, json: bool) -> dict[str, Any]:
             "aiohttp.access": quiet,
             "daphne": quiet,
             "twilio": quiet,
-            "axes": quiet,
             "mail.log": quiet,
             "django.server": quiet,
             "django.channels.server": quiet,
@@ -60,6 +59,10 @@ def configuration(level: str, json: bool) -> dict[str, Any]:
             "asyncio": quiet,
         },
     }
+
+
+REQUEST_ID = "sprayer.request_id"
+"""Where a request's META has its id."""
 
 
 class RequestLogMiddleware:
@@ -70,7 +73,8 @@ class RequestLogMiddleware:
         self.log = structlog.get_logger("sprayer.request")
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        identifier = uuid4().hex[:16]
+        identifier = new_request_id()
+        request.META[REQUEST_ID] = identifier
         structlog.contextvars.bind_contextvars(request=identifier)
         started = time.perf_counter()
         try:
@@ -90,6 +94,10 @@ class RequestLogMiddleware:
                 ms=milliseconds,
             )
         return response
+
+
+def new_request_id() -> str:
+    return uuid4().hex[:16]
 
 
 def _keep(logger: Any, name: str, event: Any) -> Any:

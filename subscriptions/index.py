@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from sprayer_project import redis
 from subscriptions import scripts
 
@@ -26,6 +28,7 @@ class NotBuilding(Exception):
 @dataclass(frozen=True, slots=True)
 class IndexedAddress:
     address: str
+    """Canonical, as the channel's clean_address returned it."""
     hash: str
     retired: str | None
     """Why it must not be used; None while it is active."""
@@ -55,6 +58,15 @@ class GroupEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SuppressionEntry:
+    name: str
+    """<channel>/<hash of the address>"""
+    version: int
+    deleted: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Resolution:
     """What the index holds for one receiver on one channel."""
 
@@ -63,12 +75,7 @@ class Resolution:
     subscribed: bool
 
 
-Entry = ReceiverEntry | GroupEntry
-
-
-def encoded(tenant: str, name: str) -> str:
-    """A tenant's own name as a part of a key."""
-    return redis.key(tenant, name)[len(redis.key(tenant, "")) :]
+Entry = ReceiverEntry | GroupEntry | SuppressionEntry
 
 
 def base(tenant: str) -> str:
@@ -93,12 +100,13 @@ def apply(tenant: str, entries: Sequence[Entry], generation: str = "") -> list[i
     writers = {
         ReceiverEntry: client.register_script(scripts.APPLY_RECEIVER),
         GroupEntry: client.register_script(scripts.APPLY_GROUP),
+        SuppressionEntry: client.register_script(scripts.APPLY_SUPPRESSION),
     }
     keys, answers = [marker_key(tenant), building_key(tenant)], []
     for start in range(0, len(entries), CHUNK):
         with client.pipeline(transaction=False) as pipe:
             for entry in entries[start : start + CHUNK]:
-                arguments: list[str | int] = [base(tenant), generation, encoded(tenant, entry.name)]
+                arguments: list[str | int] = [base(tenant), generation, redis.part_of_key(entry.name)]
                 # hiredis takes plain numbers only, and BSON has integers of its own.
                 arguments += [int(entry.version), int(entry.deleted)]
                 writers[type(entry)](keys, arguments + _arguments(entry), client=pipe)
@@ -114,13 +122,13 @@ def is_valid(tenant: str) -> bool:
 
 def channels_of_receivers(tenant: str, names: Sequence[str]) -> list[frozenset[str] | None]:
     """For each receiver the channels on which it has addresses, None where the index does not know it."""
-    found = _read(tenant, scripts.CHANNELS_OF_RECEIVERS, [encoded(tenant, name) for name in names])
+    found = _read(tenant, scripts.CHANNELS_OF_RECEIVERS, [redis.part_of_key(name) for name in names])
     return [None if channels is None else frozenset(channels) for channels in found]
 
 
 def channels_of_groups(tenant: str, names: Sequence[str], channels: Sequence[str]) -> list[frozenset[str] | None]:
     """For each group those of these channels that have subscribers, None where the index does not know it."""
-    arguments = [str(len(channels)), *channels, *(encoded(tenant, name) for name in names)]
+    arguments = [str(len(channels)), *channels, *(redis.part_of_key(name) for name in names)]
     found = _read(tenant, scripts.CHANNELS_OF_GROUPS, arguments)
     return [None if subscribed is None else frozenset(subscribed) for subscribed in found]
 
@@ -129,7 +137,7 @@ def subscribers_of_groups(
     tenant: str, names: Sequence[str], channels: Sequence[str], most: int
 ) -> dict[tuple[str, str], tuple[int, list[str]]]:
     """(group, channel) -> the number of its subscribers, and the first `most` by name."""
-    arguments = [str(len(channels)), *channels, str(most), *(encoded(tenant, name) for name in names)]
+    arguments = [str(len(channels)), *channels, str(most), *(redis.part_of_key(name) for name in names)]
     found = _read(tenant, scripts.SUBSCRIBERS_OF_GROUPS, arguments)
     pairs = [(name, channel) for name in names for channel in channels]
     return dict(zip(pairs, zip(map(int, found[::2]), found[1::2], strict=True), strict=True))
@@ -138,23 +146,28 @@ def subscribers_of_groups(
 async def expand(tenant: str, group: str, channel: str, after: str | None, count: int) -> list[str]:
     """The next subscribers by name, byte by byte."""
     smallest = "-" if after is None else f"({after}"
-    return await _aread(tenant, scripts.EXPAND, [encoded(tenant, group), channel, smallest, str(count)])
+    return await _aread(tenant, scripts.EXPAND, [redis.part_of_key(group), channel, smallest, str(count)])
 
 
-async def resolve(tenant: str, channel: str, names: Sequence[str], group: str | None) -> list[Resolution]:
-    arguments = [channel, "" if group is None else encoded(tenant, group)]
+async def resolve(
+    tenant: str, channel: str, names: Sequence[str], group: str | None, plain: Sequence[str] = ()
+) -> tuple[list[Resolution], dict[str, str]]:
+    """Receivers in their order; and of the plain addresses' hashes those that are suppressed, with the reasons."""
+    arguments = [channel, "" if group is None else redis.part_of_key(group), str(len(plain))]
+    arguments += [redis.part_of_key(f"{channel}/{hashed}") for hashed in plain]
     for name in names:
-        arguments += [encoded(tenant, name), name]
-    found = await _aread(tenant, scripts.RESOLVE, arguments)
-    return [
+        arguments += [redis.part_of_key(name), name]
+    reasons, *found = await _aread(tenant, scripts.RESOLVE, arguments)
+    resolutions = [
         Resolution(known == 1, _addresses(addresses) if known == 1 else (), subscribed == 1)
         for known, addresses, subscribed in zip(found[::3], found[1::3], found[2::3], strict=True)
     ]
+    return resolutions, {hashed: reason for hashed, reason in zip(plain, reasons, strict=True) if reason}
 
 
 async def members(tenant: str, channel: str, groups: Sequence[str], names: Sequence[str]) -> list[bool]:
     """For each receiver whether one of the groups reaches it on the channel."""
-    arguments = [channel, str(len(groups)), *(encoded(tenant, group) for group in groups), *names]
+    arguments = [channel, str(len(groups)), *(redis.part_of_key(group) for group in groups), *names]
     return [found == 1 for found in await _aread(tenant, scripts.MEMBERS, arguments)]
 
 
@@ -178,6 +191,8 @@ def _valid(found: Any) -> list[Any]:
 def _arguments(entry: Entry) -> list[str | int]:
     if isinstance(entry, GroupEntry):
         return [entry.id, "" if entry.channels is None else f",{','.join(entry.channels)},"]
+    if isinstance(entry, SuppressionEntry):
+        return [entry.reason]
     fields = [part for channel, addresses in entry.addresses.items() for part in (channel, _text(addresses))]
     return [entry.name, len(fields), *fields, *(f"{group}:{channel}" for group, channel in entry.memberships)]
 
@@ -188,4 +203,4 @@ def _text(addresses: Sequence[IndexedAddress]) -> str:
 
 
 def _addresses(text: str | None) -> tuple[IndexedAddress, ...]:
-    return tuple(IndexedAddress(*row) for row in json.loads(text)) if text else ()
+    return tuple(IndexedAddress(*row) for row in orjson.loads(text)) if text else ()

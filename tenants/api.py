@@ -1,8 +1,12 @@
 """The base of every REST view: key, scope, rate limit, size limit."""
 
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, cast
 
 from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -10,7 +14,8 @@ from rest_framework.views import APIView
 import tenants.openapi  # noqa: F401  (registers the security scheme)
 from sprayer_project import mongo
 from sprayer_project.errors import Limited, SprayerError, TooLarge
-from tenants import limiter
+from sprayer_project.logs import REQUEST_ID
+from tenants import activity, console, limiter
 from tenants.authentication import Caller
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -41,12 +46,18 @@ class ApiView(APIView):
                 raise ImproperlyConfigured(f"{cls.__name__}.scopes names no scope for {method}")
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        with mongo.patience(self.patience):
-            return super().dispatch(request, *args, **kwargs)
+        began, answer = time.perf_counter(), None
+        try:
+            with mongo.patience(self.patience):
+                answer = super().dispatch(request, *args, **kwargs)
+            return answer
+        finally:
+            self._note(request, answer, time.perf_counter() - began)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Raises Limited, TooLarge, LengthRequired, and what authentication and scopes raise."""
         self.perform_authentication(request)
+        self.known = request.auth if isinstance(request.auth, Caller) else None
         self._limit(request)
         super().initial(request, *args, **kwargs)
         if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", ""):
@@ -62,11 +73,43 @@ class ApiView(APIView):
         return answer
 
     quota: limiter.Quota | None = None
+    known: Caller | None = None
+    """The key behind the request; None before it is authenticated, and where none is asked for."""
+    made: Sequence[str] = ()
+    """The messages that the request made, for the log of requests."""
 
     @property
     def caller(self) -> Caller:
         """The key behind the request, once it is authenticated."""
         return cast(Caller, self.request.auth)
+
+    @property
+    def ip(self) -> str | None:
+        """Where the request came from, for the audit log."""
+        return console.ip_of(cast(HttpRequest, self.request))
+
+    def _note(self, request: HttpRequest, answer: Any, seconds: float) -> None:
+        """Whose key it was, and what became of it; without an answer it is a failure of ours."""
+        if self.known is None or request.resolver_match is None:
+            return
+        problem = getattr(answer, "data", None) if answer is not None and answer.status_code >= 400 else None
+        row = {
+            "id": request.META.get(REQUEST_ID),
+            "at": activity.text_of(datetime.now(UTC) - timedelta(seconds=seconds)),
+            "mode": self.known.mode,
+            "method": request.method,
+            "path": activity.path_of(request.resolver_match),
+            "status": answer.status_code if answer is not None else 500,
+            "ms": round(seconds * 1000, 1),
+            "key": self.known.key_id,
+            "key_prefix": self.known.key_prefix,
+            "key_name": self.known.key_name,
+            "code": problem.get("code") if isinstance(problem, Mapping) else None,
+            "idempotency_key": request.headers.get("Idempotency-Key", "")[:255],
+            "message": self.made[0] if self.made else None,
+            "messages": len(self.made),
+        }
+        activity.note_request(self.known.tenant, {name: value for name, value in row.items() if value})
 
     def _limit(self, request: Request) -> None:
         if not isinstance(request.auth, Caller):

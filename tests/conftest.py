@@ -175,7 +175,7 @@ def _empty_rabbitmq(stack: Stack) -> None:
     """Purge every queue that exists. A queue that does not closes the AMQP channel that asks."""
     names = [module.name for module in pkgutil.iter_modules(channels.__path__)]
     queues = [amqp.job_queue(channel, lane) for channel in names for lane in amqp.LANES]
-    queues += [amqp.RECORD_QUEUE, amqp.WEBHOOK_QUEUE, amqp.DEAD_QUEUE]
+    queues += [amqp.RECORD_QUEUE, amqp.WEBHOOK_QUEUE, amqp.LIVE_QUEUE, amqp.LIVE_LOST_QUEUE, amqp.DEAD_QUEUE]
     queues += [f"retry.{seconds}" for seconds in amqp.RETRY_DELAYS]
     parameters = pika.URLParameters(stack.environment()["SPRAYER_AMQP_URL"])
     logging.getLogger("pika.channel").setLevel(logging.ERROR)

@@ -21,6 +21,7 @@ COMMANDS = {
     "dispatcher": ["run_dispatcher", "--all"],
     "feeder": ["run_status_feeder"],
     "webhooks": ["run_webhooks"],
+    "live": ["run_live"],
     "sweeper": ["run_sweeper"],
     "sandbox": ["run_sandbox"],
 }

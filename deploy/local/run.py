@@ -108,6 +108,7 @@ def programs(here: Local) -> list[Program]:
         program("dispatcher", "run_dispatcher", "--all"),
         program("feeder", "run_status_feeder"),
         program("webhooks", "run_webhooks"),
+        program("live", "run_live"),
         program("sweeper", "run_sweeper"),
     ]
 

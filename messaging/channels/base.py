@@ -15,6 +15,7 @@ from rest_framework import serializers
 
 from feedback.events import DeliveryEvent, Status
 from sprayer_project.errors import SprayerError
+from sprayer_project.facts import fact
 
 OPTED_OUT = "opted_out"
 """The reason of an outcome, and then of its retired address, where the person does not want to be written to."""
@@ -43,7 +44,7 @@ class Outgoing:
     """The realtime connection that does not get it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Recipient:
     """One delivery to make."""
 
@@ -57,7 +58,7 @@ class Recipient:
     group: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Outcome:
     """What became of one recipient in one attempt."""
 
@@ -101,6 +102,23 @@ class DeliveryError(SprayerError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a message looks like where it arrives, for whoever writes it; what is empty is not there."""
+
+    shape: str
+    """text, notification, mail or code: templates/messaging/looks/<shape>.html draws it."""
+    title: str = ""
+    subtitle: str = ""
+    text: str = ""
+    html: str = ""
+    image: str = ""
+    """A URL, which is shown and not fetched."""
+    buttons: Sequence[str] = ()
+    payload: str = ""
+    """What travels to the provider, the device or the endpoint, as JSON for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:
     """A provider's HTTP call to us, independent of the web framework."""
 
@@ -130,7 +148,7 @@ class NoContent(serializers.Serializer[Any]):
     """A channel without fields of its own."""
 
 
-_AT_ONCE = 20
+AT_ONCE = 20
 """Attempts that begin without a pause between them."""
 
 
@@ -154,7 +172,7 @@ async def as_they_end(attempts: Iterable[Coroutine[Any, Any, Outcome]]) -> Async
             task = asyncio.create_task(attempt)
             task.add_done_callback(ended.put_nowait)
             tasks.append(task)
-            if len(tasks) % _AT_ONCE == 0:
+            if len(tasks) % AT_ONCE == 0:
                 await asyncio.sleep(0)  # beginning is computation: everybody else gets a turn in between
         for _ in tasks:
             yield (await ended.get()).result()
@@ -235,6 +253,10 @@ class Channel(ABC):
         payload_bytes is there where the channel has one payload for all, and limit, in bytes, where the provider has
         one. Raises DeliveryError for what send would refuse before anything leaves.
         """
+
+    @abstractmethod
+    def look(self, message: Outgoing) -> Look:
+        """What people, or a program, get to see of a message on this channel. Raises DeliveryError as preview does."""
 
     def host_of(self, recipient: Recipient) -> str | None:
         """Whose failures are counted together: the host of the address, empty where one provider takes all.

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -14,14 +15,15 @@ from django import forms
 from django.conf import settings
 
 from feedback.events import Status
-from messaging.apns import NOBODY, Answer, Apns, Credentials, NoAnswer, key_of
-from messaging.apns_payload import Content, Notification, notification, preview
-from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient, as_they_end
+from messaging.apns import NOBODY, STREAMS, Apns, Credentials, NoAnswer, key_of
+from messaging.apns_outcomes import PROVIDER, outcome_of
+from messaging.apns_payload import Content, Notification, look, notification, preview
+from messaging.channels.base import Channel, DeliveryError, Look, Outcome, Outgoing, Recipient
 from messaging.sandbox.apns import key_id_of, private_key_of, team_of
 from messaging.sandbox.finding import Found, find
 from messaging.secret_fields import SecretText
+from messaging.senders import shared_out
 
-PROVIDER = "apns"
 _SERVERS = {"production": "apns", "development": "apns_development"}
 _CLIENTS = 256
 _identifier = r"^[A-Z0-9]{10}$"
@@ -99,12 +101,16 @@ class Ios(Channel):
     def preview(self, message: Outgoing) -> Mapping[str, Any]:
         return preview(message)
 
+    def look(self, message: Outgoing) -> Look:
+        return look(message)
+
     async def check(self, config: Mapping[str, Any]) -> None:
         """A push to a device that cannot be: APNs judges the provider token and the topic before it looks for it."""
         client = await self._client(config, "live")
         headers = {"apns-topic": config["topic"], "apns-push-type": "background", "apns-priority": "5"}
         try:
-            answer = await client.push(NOBODY, headers, b'{"aps":{"content-available":1}}')
+            async with client.gate:
+                answer = await client.push(NOBODY, headers, b'{"aps":{"content-available":1}}')
         except NoAnswer as error:
             raise DeliveryError(error.reason, detail=error.detail) from error
         if answer.status != 200 and not answer.refusal.retire:
@@ -118,11 +124,11 @@ class Ios(Channel):
         client = await self._client(config, message.mode)
         # One app's tokens and another's are told apart by the topic alone: see Config.other_topics.
         one_app = made.topic == config["topic"] and not config.get("other_topics")
-        attempts = (self._attempt(client, made, recipient, one_app) for recipient in recipients)
-        async for outcome in as_they_end(attempts):
+        attempt = partial(self._attempt, client, made, one_app)
+        async for outcome in shared_out(recipients, attempt, client.gate, STREAMS):
             yield outcome
 
-    async def _attempt(self, client: Apns, made: Notification, recipient: Recipient, one_app: bool) -> Outcome:
+    async def _attempt(self, client: Apns, made: Notification, one_app: bool, recipient: Recipient) -> Outcome:
         delivery, apns_id = recipient.delivery, str(uuid5(NAMESPACE_URL, f"sprayer:{recipient.delivery}"))
         try:
             answer = await client.push(recipient.address, {**made.headers, "apns-id": apns_id}, made.payload)
@@ -137,15 +143,14 @@ class Ios(Channel):
                 unknown=error.unknown,
                 detail={"message": error.detail},
             )
-        return _outcome(delivery, apns_id, answer, one_app)
+        return outcome_of(delivery, apns_id, answer, one_app)
 
     async def _client(self, config: Mapping[str, Any], mode: str) -> Apns:
         """The connection's holder for these credentials; of too many the longest unused are closed."""
         url, ca = await self._server(config, mode)
-        credentials = Credentials(config["team_id"], config["key_id"], config["private_key"])
-        key = (url, ca, credentials)
+        key = (url, ca, Credentials(config["team_id"], config["key_id"], config["private_key"]))
         if key not in self._clients:
-            self._clients[key] = Apns(url, ca, credentials)
+            self._clients[key] = Apns(*key)
         self._clients.move_to_end(key)
         for old in list(self._clients)[: max(0, len(self._clients) - _CLIENTS)]:
             if self._clients[old].idle:
@@ -171,28 +176,3 @@ class Ios(Channel):
         self._sandbox = None
         for client in clients:
             await client.aclose()
-
-
-def _outcome(delivery: str, apns_id: str, answer: Answer, one_app: bool) -> Outcome:
-    detail: dict[str, Any] = {"http_status": answer.status}
-    if answer.status == 200:
-        if unique := answer.headers.get("apns-unique-id"):
-            detail["apns_unique_id"] = unique
-        provider_id = answer.headers.get("apns-id", apns_id).lower()
-        return Outcome(delivery=delivery, status=Status.SENT, provider=PROVIDER, provider_id=provider_id, detail=detail)
-    refusal = answer.refusal
-    if answer.reason:
-        detail["reason"] = answer.reason
-    if answer.unregistered_at:
-        detail["since"] = answer.unregistered_at.isoformat()
-    return Outcome(
-        delivery=delivery,
-        status=refusal.status,
-        reason=refusal.reason,
-        provider=PROVIDER,
-        provider_id=apns_id,
-        retry_after=answer.retry_after or refusal.retry_after,
-        retire=refusal.retire and (one_app or answer.reason != "DeviceTokenNotForTopic"),
-        dead_since=answer.unregistered_at,
-        detail=detail,
-    )

@@ -3,7 +3,7 @@
 -- 3 lease until ms, 4 inbox keys live until ms; then the receivers.
 -- Returns for each stream {epoch, last, 1 where no process held its receiver before}; an empty epoch where the inbox is
 -- lost.
-local FIXED, STREAMS = 4, 2
+local FIXED, STREAMS, HOUR = 4, 2, 3600000
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local answers = {}
 for i = STREAMS, #KEYS do
@@ -14,11 +14,12 @@ for i = STREAMS, #KEYS do
   redis.call('ZADD', holders, ARGV[3], ARGV[1])
   redis.call('PEXPIREAT', holders, ARGV[3])
   redis.call('SADD', KEYS[1], ARGV[FIXED + i - STREAMS + 1])
-  local known = redis.call('HMGET', stream .. ':meta', 'run_id', 'epoch', 'last')
+  local known = redis.call('HMGET', stream .. ':meta', 'run_id', 'epoch', 'last', 'until')
   if known[1] == run then
-    local last = string.format('%.0f', math.max(redis.call('PEXPIRETIME', stream .. ':meta'), tonumber(ARGV[4])))
-    for _, name in ipairs({stream, stream .. ':meta', stream .. ':ids', stream .. ':keys'}) do
-      redis.call('PEXPIREAT', name, last)
+    if tonumber(known[4]) < tonumber(ARGV[4]) - HOUR then
+      redis.call('HSET', stream .. ':meta', 'until', ARGV[4])
+      redis.call('PEXPIREAT', stream .. ':meta', ARGV[4])
+      redis.call('PEXPIREAT', stream, ARGV[4])
     end
     table.insert(answers, {known[2], known[3], first})
   else

@@ -3,14 +3,16 @@
 -- Returns 1, or 0 where this is another server by now.
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 if run ~= ARGV[3] then return 0 end
+local fields = {'epoch', ARGV[1], 'last', 0, 'floor', 0, 'acked', 0, 'due', 0, 'until', ARGV[2]}
 for _, stream in ipairs(KEYS) do
   local meta = stream .. ':meta'
-  if redis.call('HGET', meta, 'run_id') ~= run then
-    redis.call('DEL', stream, meta, stream .. ':ids', stream .. ':keys')
-    redis.call('HSET', meta, 'run_id', run, 'epoch', ARGV[1], 'floor', 0, 'acked', 0, 'last', 0)
+  local known = redis.call('HGET', meta, 'run_id')
+  if known == 'restoring ' .. run then
+    redis.call('HSET', meta, 'run_id', run)
+  elseif known ~= run then
+    redis.call('DEL', stream, meta)
+    redis.call('HSET', meta, 'run_id', run, unpack(fields))
     redis.call('PEXPIREAT', meta, ARGV[2])
-  else
-    redis.call('HDEL', meta, 'restoring')
   end
 end
 return 1

@@ -26,8 +26,8 @@ local lost, views = {}, {}
 for i, stream in ipairs(KEYS) do
   local at = FIXED + (i - 1) * EACH + 1
   local receiver, after = ARGV[at], ARGV[at + 1]
-  local known = redis.call('HMGET', stream .. ':meta', 'epoch', 'floor', 'acked', 'last', 'run_id', 'restoring')
-  if known[5] ~= run or known[6] then
+  local known = redis.call('HMGET', stream .. ':meta', 'epoch', 'floor', 'acked', 'last', 'run_id')
+  if known[5] ~= run then
     table.insert(lost, receiver)
     table.insert(views, {})
   else

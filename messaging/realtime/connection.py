@@ -9,6 +9,7 @@ from math import inf
 from django.conf import settings
 
 from messaging.inbox import Entry, View
+from messaging.realtime.message_frames import Frame
 from messaging.realtime.refusals import Refused
 from sprayer_project.flow import Flow
 from sprayer_project.ids import new_id
@@ -68,7 +69,11 @@ class Connection:
         """Whether more may be sent."""
         return self._bytes < self._window and not self.flow.paused
 
-    async def deliver(self, offset: int, frame: str) -> None:
+    def deliver_now(self, offset: int, frame: Frame) -> bool:
+        """Send a message frame to the client without waiting for anything; False where this cannot be."""
+        return False
+
+    async def deliver(self, offset: int, frame: Frame) -> None:
         """Send a message frame to the client."""
         raise NotImplementedError
 
@@ -103,8 +108,28 @@ class Connection:
         self.wake = None
         self._stop_clock()
 
-    async def offer(self, position: Position, messages: Sequence[tuple[Entry, str]], upto: int) -> bool:
-        """Send what comes after the connection's position; False where something was left for later."""
+    def give(self, epoch: str, offset: int, excluded: str, frame: Frame) -> bool:
+        """Send a message that has just come if it is the next and may be sent at once; False: read the inbox."""
+        position = self.position
+        if position.offset < offset - 1 or position.epoch != epoch or not self.ready:
+            return False
+        if position.offset == offset - 1:
+            if excluded != self.id:
+                if not self.deliver_now(offset, frame):
+                    return False
+                self._unacknowledged.append((offset, frame.size))
+                self._bytes += frame.size
+                if self._bytes >= self._window:
+                    self._check_ready()
+            position.offset = offset
+        return True
+
+    async def follow(self, view: View, messages: Sequence[tuple[Entry, Frame]]) -> bool:
+        """Send what was read and comes after the position; False where something was left for later."""
+        position = self.position
+        if position.epoch != view.epoch or position.offset < view.floor:
+            await self.moved(start_of(view, position.epoch, position.offset))
+            return False
         for entry, frame in messages:
             if position is not self.position:
                 return False
@@ -115,13 +140,13 @@ class Connection:
             position.offset = entry.offset
             if entry.excluded == self.id:
                 continue
-            size = len(frame)
-            self._unacknowledged.append((entry.offset, size))
-            self._bytes += size
-            await self.deliver(entry.offset, frame)
+            self._unacknowledged.append((entry.offset, frame.size))
+            self._bytes += frame.size
+            if not self.deliver_now(entry.offset, frame):
+                await self.deliver(entry.offset, frame)
             self._check_ready()
         if position is self.position:
-            position.offset = max(position.offset, upto)
+            position.offset = max(position.offset, view.upto)
         return position is self.position
 
     def _check_ready(self) -> None:

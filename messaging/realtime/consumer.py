@@ -12,6 +12,7 @@ from messaging.realtime import access, acks, frames, hub
 from messaging.realtime.bucket import Bucket
 from messaging.realtime.connection import Connection, Start, start_of
 from messaging.realtime.frames import BadFrame
+from messaging.realtime.message_frames import Frame
 from messaging.realtime.refusals import Expired, Refused, Restarting, TooFast, TooMany, TooSlow, Unavailable
 from messaging.realtime.tokens import Claims
 from sprayer_project import flow
@@ -170,8 +171,11 @@ class SocketMember(Connection):
         super().__init__(claims.tenant, claims.receiver, settings.REALTIME_WINDOW, flow.watch(consumer.scope))
         self._consumer = consumer
 
-    async def deliver(self, offset: int, frame: str) -> None:
-        await self._consumer.tell(frame)
+    def deliver_now(self, offset: int, frame: Frame) -> bool:
+        return self.flow.write(frame.wire)
+
+    async def deliver(self, offset: int, frame: Frame) -> None:
+        await self._consumer.tell(frame.text)
 
     async def moved(self, start: Start) -> None:
         self.place(start)

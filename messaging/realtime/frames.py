@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from messaging.channels.base import Outgoing
-from messaging.inbox import Entry
 from messaging.realtime.connection import Start
 from sprayer_project.errors import SprayerError
 from sprayer_project.ids import order_of
@@ -33,12 +32,6 @@ def message_body(message: Outgoing) -> str:
     if message.mode == "test":
         body["test"] = True
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
-
-
-def message(entry: Entry, body: str) -> str:
-    """A message frame: the shared body with this receiver's offset and group, without decoding it."""
-    group = f'"group":{json.dumps(entry.group, ensure_ascii=False)},' if entry.group else ""
-    return f'{{"type":"message","offset":"{entry.offset}",{group}{body[1:]}'
 
 
 def decode(text: str | None) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class Holdings:
         key = (tenant, receiver)
         if timer := self._leaving.pop(key, None):
             timer.cancel()
+            # Held anew: whoever left was not looked after meanwhile, and Redis may have been emptied.
+            self._held.discard(key)
         if release := self._releasing.get(key):
             await asyncio.wait([release])
         if key not in self._held:

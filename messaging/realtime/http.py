@@ -17,6 +17,7 @@ from messaging.realtime.refusals import Restarting, TooFast
 from messaging.realtime.tokens import Claims
 from sprayer_project import errors
 from sprayer_project.errors import Invalid, SprayerError, TooLarge
+from sprayer_project.logs import new_request_id
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,8 @@ class Call:
         self.started = False
         self.claims: Claims
         self._receive, self._send = receive, send
-        self._headers: dict[str, str] = {"Cache-Control": "no-store"}
+        self.id = new_request_id()
+        self._headers: dict[str, str] = {"Cache-Control": "no-store", "X-Request-Id": self.id}
 
     def allow_origin(self) -> None:
         """Raises BadOrigin."""
@@ -55,7 +57,7 @@ class Call:
             self._headers["Vary"] = "Origin"
             if origin:
                 self._headers["Access-Control-Allow-Origin"] = origin
-        self._headers["Access-Control-Expose-Headers"] = "Retry-After"
+        self._headers["Access-Control-Expose-Headers"] = "Retry-After, X-Request-Id"
 
     async def body(self) -> bytes:
         """Raises TooLarge."""
@@ -114,7 +116,7 @@ class Endpoint:
         except (SprayerError, *errors.STORE_ERRORS) as error:
             await call.refuse(error)
         except Exception:
-            log.exception("a realtime request failed", path=scope["path"])
+            log.exception("a realtime request failed", request=call.id, path=scope["path"])
             if call.started:
                 raise
             await call.refuse(SprayerError("internal_error", "Sprayer failed on this request; it has been logged."))

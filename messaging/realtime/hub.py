@@ -6,9 +6,8 @@ connections have seen, so that a lost wake-up costs time only.
 """
 
 import asyncio
-import json
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,12 +18,14 @@ from django.conf import settings
 from messaging import holders, inbox, inbox_restore
 from messaging.holders import Hold
 from messaging.inbox import Entry, View
-from messaging.realtime import frames
-from messaging.realtime.bodies import Bodies
-from messaging.realtime.connection import Connection, start_of
+from messaging.realtime import wakes
+from messaging.realtime.bodies import Bodies, portions
+from messaging.realtime.connection import Connection
 from messaging.realtime.holdings import Holdings
+from messaging.realtime.message_frames import Frame, Frames
 from messaging.realtime.refusals import Restarting, TooMany, Unavailable
 from messaging.realtime.together import Together
+from messaging.realtime.wakes import Wake
 from sprayer_project import redis
 from sprayer_project.errors import STORE_ERRORS, StoreUnavailable
 from sprayer_project.metrics import CONNECTIONS
@@ -32,7 +33,6 @@ from sprayer_project.metrics import CONNECTIONS
 log = structlog.get_logger(__name__)
 
 _BATCH, _ENTRIES = 200, 100
-_BODIES = 1024 * 1024
 _SUBSCRIBE_TIMEOUT = 3.0
 _PAUSE = 0.5
 _FAREWELL = 2.0
@@ -161,35 +161,57 @@ class Hub:
         if not positions:
             return
         views = await inbox.read(tenant, positions, _ENTRIES)
-        for portion in _portions(list(zip(positions, views, strict=True))):
+        for portion in portions(list(zip(positions, views, strict=True))):
             wanted = {entry.message for _, view in portion for entry in view.entries}
-            bodies = await self.bodies.get(tenant, wanted)
+            made = Frames(await self.bodies.get(tenant, wanted))
             for (receiver, _), view in portion:
-                await self._give(tenant, receiver, view, _messages(view, bodies))
+                await self._give(tenant, receiver, view, made.of(view.entries))
 
     async def _read_once(self, member: Connection) -> None:
         (view,) = await inbox.read(member.tenant, [(member.receiver, member.position.offset)], _ENTRIES)
         bodies = await self.bodies.get(member.tenant, {entry.message for entry in view.entries})
-        await _give_one(member, view, _messages(view, bodies))
+        await member.follow(view, Frames(bodies).of(view.entries))
 
     async def _look(self, tenant: str, receivers: Sequence[str]) -> list[View]:
         positions = [(receiver, 0) for receiver in receivers]
         return await inbox_restore.whole(partial(inbox.read, tenant, positions, 0))
 
-    async def _give(self, tenant: str, receiver: str, view: View, messages: Sequence[tuple[Entry, str]]) -> None:
+    async def _give(self, tenant: str, receiver: str, view: View, messages: Sequence[tuple[Entry, Frame]]) -> None:
         again = view.upto < view.last
         for member in self._of(tenant, receiver):
             try:
-                done = await _give_one(member, view, messages)
+                done = await member.follow(view, messages)
             except Exception:
-                # The others of this tenant must not wait for it.
-                log.exception("a connection failed", tenant=tenant, transport=member.transport)
-                self.remove(member)
-                self._spawn(member.expel(Unavailable()))
+                self._failed(member)
                 continue
             again = again or (not done and member.ready)
         if again:
             self.mark(tenant, [receiver])
+
+    def _hand_on(self, wake: Wake) -> None:
+        """Give a message that has just come; inboxes of whom something else comes first are read."""
+        tenant, news = wake.tenant, wake.news
+        if news is None:
+            self.mark(tenant, wake.receivers)
+            return
+        made, late, id, excluded = Frames({news.message: news.body}), [], news.message, news.excluded
+        for receiver, epoch, place, group in wake.places:
+            offset = int(place)
+            for member in tuple(self._members.get((tenant, receiver), ())):
+                try:
+                    if not member.give(epoch, offset, excluded, made.get(id, offset, group)):
+                        late.append(receiver)
+                except Exception:
+                    self._failed(member)
+        if late:
+            self.bodies.remember(tenant, {news.message: news.body})
+            self.mark(tenant, late)
+
+    def _failed(self, member: Connection) -> None:
+        """The others of this tenant must not wait for it."""
+        log.exception("a connection failed", tenant=member.tenant, transport=member.transport)
+        self.remove(member)
+        self._spawn(member.expel(Unavailable()))
 
     def _of(self, tenant: str, receiver: str) -> list[Connection]:
         return list(self._members.get((tenant, receiver), ()))
@@ -222,8 +244,7 @@ class Hub:
                         self._subscribed[shard].set()
                         self._spawn(self._try(self._check(shard)))
                     elif heard["type"] == "message":
-                        woken = json.loads(heard["data"])
-                        self.mark(woken["tenant"], woken["receivers"])
+                        self._hand_on(wakes.decode(heard["data"]))
             except STORE_ERRORS as error:
                 log.warning("waiting for a store", shard=shard, error=type(error).__name__)
             finally:
@@ -259,36 +280,6 @@ class Hub:
     def _behind(self, tenant: str, receiver: str, at: Hold) -> bool:
         positions = [member.position for member in self._of(tenant, receiver)]
         return any(position.epoch != at.epoch or position.offset < at.last for position in positions)
-
-
-async def _give_one(member: Connection, view: View, messages: Sequence[tuple[Entry, str]]) -> bool:
-    """False where something was left for later."""
-    position = member.position
-    if position.epoch != view.epoch or position.offset < view.floor:
-        await member.moved(start_of(view, position.epoch, position.offset))
-        return False
-    return await member.offer(position, messages, view.upto)
-
-
-Portion = list[tuple[tuple[str, int], View]]
-
-
-def _portions(read: Portion) -> Iterator[Portion]:
-    """What was read, cut so that the bodies of each part are not much more than _BODIES bytes."""
-    portion: Portion = []
-    wanted: dict[str, int] = {}
-    for position, view in read:
-        portion.append((position, view))
-        wanted |= {entry.message: entry.size for entry in view.entries}
-        if sum(wanted.values()) > _BODIES:
-            yield portion
-            portion, wanted = [], {}
-    yield portion
-
-
-def _messages(view: View, bodies: Mapping[str, str]) -> list[tuple[Entry, str]]:
-    """The view's entries with their frames; a message whose body is gone is left out."""
-    return [(entry, frames.message(entry, bodies[entry.message])) for entry in view.entries if entry.message in bodies]
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

@@ -7,6 +7,7 @@ from messaging import inbox, inbox_restore
 from messaging.realtime import acks, frames, http, hub
 from messaging.realtime.connection import Connection, Start, start_of
 from messaging.realtime.http import Call
+from messaging.realtime.message_frames import Frame, Frames
 from messaging.realtime.refusals import Refused, Restarting
 
 MAX_WAIT, DEFAULT_WAIT = 60, 30
@@ -26,9 +27,10 @@ class Poll(Connection):
         self.recovered = True
         self.done = asyncio.Event()
 
-    async def deliver(self, offset: int, frame: str) -> None:
-        self.messages.append(frame)
+    def deliver_now(self, offset: int, frame: Frame) -> bool:
+        self.messages.append(frame.text)
         self.done.set()
+        return True
 
     async def moved(self, start: Start) -> None:
         self.place(start)
@@ -106,6 +108,6 @@ async def history(call: Call) -> None:
     limit = http.number(call, "limit", DEFAULT_LIMIT, MAX_LIMIT, 1)
     found = await inbox_restore.whole(partial(inbox.history, tenant, receiver, before, limit))
     bodies = await hub.current().bodies.get(tenant, {entry.message for entry in found.entries})
-    messages = [frames.message(entry, bodies[entry.message]) for entry in found.entries if entry.message in bodies]
+    messages = [frame.text for _, frame in Frames(bodies).of(found.entries)]
     head = {"epoch": found.epoch, "next_before": str(found.upto) if found.upto > 1 else None}
     await call.answer(200, frames.with_messages(head, messages))

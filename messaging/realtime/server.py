@@ -12,7 +12,7 @@ from django.conf import settings
 from twisted.internet import reactor
 
 from messaging.realtime import acks, frames, hub, sockets
-from sprayer_project import flow
+from sprayer_project import flow, following
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +93,7 @@ class DrainingServer(Server):  # type: ignore[misc]
             for port in self._ports:
                 port.stopListening()
             await hub.current().drain()
+            await following.current().drain()
             while self._in_hand() and time.monotonic() < deadline:
                 await asyncio.sleep(0.05)
             await acks.current().settled(max(0.0, deadline - time.monotonic()))

@@ -12,6 +12,7 @@ from django.conf import settings
 from messaging.realtime import access, frames, http, hub
 from messaging.realtime.connection import Connection, Start, start_of
 from messaging.realtime.http import Call
+from messaging.realtime.message_frames import Frame
 from messaging.realtime.refusals import Expired, Refused, Unavailable
 from sprayer_project import flow
 from sprayer_project.errors import STORE_ERRORS, Invalid
@@ -41,12 +42,12 @@ class Stream(Connection):
     def ready(self) -> bool:
         return super().ready and not self.ended.done()
 
-    async def deliver(self, offset: int, frame: str) -> None:
-        await self._call.write(f"id: {self.position.epoch}.{offset}\ndata: {frame}\n\n")
+    async def deliver(self, offset: int, frame: Frame) -> None:
+        await self._write(offset, frame.text)
 
     async def moved(self, start: Start) -> None:
         self.place(start)
-        await self.deliver(start.offset, frames.welcome(self.receiver, self.id, start))
+        await self._write(start.offset, frames.welcome(self.receiver, self.id, start))
 
     async def expel(self, reason: Refused) -> None:
         self.end(reason)
@@ -59,6 +60,9 @@ class Stream(Connection):
     def end(self, reason: Refused | None) -> None:
         if not self.ended.done():
             self.ended.set_result(reason)
+
+    async def _write(self, offset: int, text: str) -> None:
+        await self._call.write(f"id: {self.position.epoch}.{offset}\ndata: {text}\n\n")
 
 
 async def stream(call: Call) -> None:

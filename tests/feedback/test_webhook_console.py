@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.test import Client
 
 from feedback import webhook_events, webhook_lanes, webhooks
@@ -26,7 +25,7 @@ LIST = "/t/acme/webhooks"
 def browser(user: User | None) -> Client:
     assert user is not None
     client = Client()
-    client.force_login(user, settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(user)
     return client
 
 
@@ -46,7 +45,7 @@ def secret_on(content: bytes) -> str:
 
 def failed(row: Webhook) -> None:
     """An attempt of the daemon that was answered 503."""
-    batch = next(webhook_events.batches("acme", row.id, [b"{}"], datetime.now(UTC)))
+    batch = next(webhook_events.batches("acme", row.id, "delivery", [b"{}"], datetime.now(UTC)))
     webhook_lanes.store([batch], datetime.now(UTC))
     (lane,) = webhook_lanes.claim(1)
     webhook_lanes.record(lane, [Attempt(batch=batch, at=datetime.now(UTC), milliseconds=17, status=503)])

@@ -1,5 +1,6 @@
 """Feedback webhooks from the event to the tenant's endpoint, with the servers that are between them."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -16,11 +17,13 @@ from standardwebhooks import WebhookVerificationError
 
 from feedback import services, webhook_delivery, webhook_events, webhook_lanes, webhook_notices, webhooks
 from feedback.documents import WebhookBatch, WebhookLane, collection
-from feedback.events import Status
+from feedback.events import ConnectionEvent, Status
 from feedback.models import Webhook
 from feedback.webhooks import Actor
 from sprayer_project import amqp, outbound, worker
 from sprayer_project.ids import new_id
+from subscriptions.inputs import AddressInput
+from subscriptions.services import put_receiver, retire_address
 from tenants import selectors
 from tests.conftest import TenantUnderTest
 from tests.feedback.hooks import Endpoint, delivering, endpoint, happen, hook, until
@@ -310,7 +313,7 @@ async def test_an_event_that_names_only_the_providers_id_comes_once_its_delivery
         await until(lambda: tenant.got, "the first event")
         assert await worker.in_thread(services.write, [opened]) == []
         found = await worker.in_thread(services.write, [sent])
-        await worker.in_thread(services.to_webhooks, found)
+        await worker.in_thread(services.tell_found, found)
         await until(lambda: len(tenant.events) == 2, "the second event")
     assert [(got["type"], got["delivery"]) for got in tenant.events] == [
         ("delivery.sent", sent.delivery),
@@ -339,3 +342,47 @@ async def state(row: Webhook) -> webhook_lanes.Lane:
 
 def _batch(row: Webhook) -> webhook_events.Batch:
     return webhook_events.test_batch("acme", row.id, datetime.now(UTC))
+
+
+async def test_events_of_connections_and_addresses_come_in_bodies_of_their_own_to_who_wants_them(
+    tenant: Endpoint, globex: TenantUnderTest
+) -> None:
+    phone = AddressInput("sms", "+34600000001")
+    row = await worker.in_thread(put_receiver, "acme", "alice", [phone])
+    async with endpoint() as picky, endpoint() as others:
+        await hook(tenant.url, mode="test", events=["delivery.*", "connection.*", "address.*"])
+        await hook(picky.url, events=["connection.disconnected", "address.retired"])
+        await hook(others.url, "globex", events=["connection.*", "address.*"])
+        async with delivering():
+            come = ConnectionEvent(tenant="acme", receiver="bob", channel="websocket", connected=True, at=START)
+            await services.areport([come, replace(come, connected=False, event=new_id("evt"))])
+            at = datetime.now(UTC) + timedelta(milliseconds=5)
+            await worker.in_thread(retire_address, "acme", "sms", row.addresses[0].hash, "unregistered", at)
+            await until(lambda: len(picky.events) == 2, "the retirement")
+            await worker.in_thread(put_receiver, "acme", "alice", [phone])
+            await until(lambda: len(tenant.events) == 4, "the address, active again")
+            await happen(event(mode="test"))
+            await until(lambda: len(tenant.events) == 5, "the delivery")
+    assert {json.loads(got.body)["type"] for got in tenant.got} == {
+        "connection.batch",
+        "address.batch",
+        "delivery.batch",
+    }
+    assert all(
+        json.loads(got.body)["type"].startswith(found["type"].split(".")[0])
+        for got in tenant.got
+        for found in got.events
+    )
+    by_type = {found["type"]: found for found in tenant.events}
+    assert by_type["connection.connected"] == {
+        "event_id": come.event,
+        "type": "connection.connected",
+        "receiver": "bob",
+        "channel": "websocket",
+        "at": "2026-11-01T12:00:00.000Z",
+    }
+    retired = by_type["address.retired"]
+    assert (retired["receiver"], retired["channel"], retired["reason"]) == ("alice", "sms", "unregistered")
+    assert retired["address"] == "+34*****001" and by_type["address.active"]["address"] == "+34*****001"
+    assert sorted(found["type"] for found in picky.events) == ["address.retired", "connection.disconnected"]
+    assert others.got == []

@@ -1,11 +1,13 @@
 """Inboxes in a real Redis server."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import pika
 import pytest
 from pytest_django import Settings
 
@@ -17,7 +19,7 @@ from messaging.channels.base import Outgoing
 from messaging.documents import Message
 from messaging.inbox import Ack, Lost, View
 from messaging.realtime import frames
-from sprayer_project import redis
+from sprayer_project import amqp, redis
 from tests.messaging.inboxes import message, recipient, send
 
 pytestmark = pytest.mark.services
@@ -114,7 +116,7 @@ async def test_a_payload_is_stored_once_and_outlives_the_entries() -> None:
 async def test_receivers_whose_names_look_like_keys_do_not_meet() -> None:
     outgoing = message()
     await send(outgoing, "alice")
-    for stranger in ("alice:meta", "alice:ids", "{alice}"):
+    for stranger in ("alice:meta", "alice:holders", "{alice}"):
         assert (await look(stranger)).entries == ()
     assert (await look(tenant="globex")).entries == ()
 
@@ -126,6 +128,85 @@ async def test_a_long_inbox_loses_its_oldest_entries_and_raises_its_floor(settin
     view = await look()
     assert [entry.offset for entry in view.entries] == [3, 4, 5]
     assert (view.floor, view.last) == (2, 5)
+
+
+async def test_an_inbox_that_became_much_too_long_is_shortened_by_and_by(settings: Settings) -> None:
+    await look()
+    for _ in range(112):
+        outgoing = message()
+        await inbox.append(outgoing, [recipient(outgoing, "alice")], "{}")
+    settings.INBOX_LENGTH = 3
+    await send(message(), "alice")
+    assert (await look()).floor == 100
+    await send(message(), "alice")
+    view = await look()
+    assert (view.floor, [entry.offset for entry in view.entries]) == (111, [112, 113, 114])
+
+
+async def test_all_expired_messages_leave_before_one_that_waits() -> None:
+    await look()
+    for ttl in (0.05, 0.05, 3600, 0.05):
+        await send(message(ttl=ttl), "alice")
+    async with asyncio.timeout(5):
+        while [entry.offset for entry in (await look()).entries] != [3]:
+            pass
+    await send(message(), "alice")
+    view = await look()
+    assert (view.floor, [entry.offset for entry in view.entries]) == (2, [3, 5])
+    client: Any = redis.aclient("acme")
+    assert await client.xlen(inbox.stream_key("acme", "alice")) == 3
+
+
+async def test_the_keys_of_an_inbox_outlive_its_entries_and_end_together(settings: Settings) -> None:
+    settings.INBOX_AGE = 60
+    await look()
+    settings.INBOX_AGE = 7200
+    outgoing = message(ttl=7200)
+    await send(outgoing, "alice")
+    client: Any = redis.aclient("acme")
+    stream = inbox.stream_key("acme", "alice")
+    ends = {await client.pexpiretime(key) for key in (stream, f"{stream}:meta")}
+    assert len(ends) == 1
+    assert min(ends) > outgoing.expires_at.timestamp() * 1000
+    await holders.hold("acme", ["alice"], "prc_one")
+    settings.INBOX_AGE = 1_000_000
+    await holders.hold("acme", ["alice"], "prc_one")
+    held = {await client.pexpiretime(key) for key in (stream, f"{stream}:meta")}
+    assert len(held) == 1
+    assert min(held) > max(ends)
+
+
+async def test_many_recipients_of_different_groups_and_rounds_each_get_their_own_entry() -> None:
+    outgoing = message()
+    names = [f"receiver-{number}" for number in range(450)]
+    some = [recipient(outgoing, name, group="all") for name in names]
+    some[0], some[-1] = recipient(outgoing, names[0], group="news"), recipient(outgoing, names[-1], round=2)
+    appending = await inbox_restore.whole(partial(inbox.append, outgoing, some, frames.message_body(outgoing)))
+    assert [place.delivery for place in appending.places] == [one.delivery for one in some]
+    assert {place.offset for place in appending.places} == {1}
+    views = await inbox.read("acme", [(name, 0) for name in names], 10)
+    found = [(entry.delivery, entry.group, entry.round) for view in views for entry in view.entries]
+    assert found == [(one.delivery, one.group, one.round) for one in some]
+
+
+async def test_of_many_inboxes_only_the_lost_ones_are_restored_and_everybody_has_the_message_once() -> None:
+    await look("alice")
+    outgoing = message()
+    both = [recipient(outgoing, "alice"), recipient(outgoing, "bob")]
+    with pytest.raises(Lost) as caught:
+        await inbox.append(outgoing, both, frames.message_body(outgoing))
+    assert caught.value.receivers == ("bob",)
+    await send(outgoing, "alice", "bob")
+    for name in ("alice", "bob"):
+        assert [entry.message for entry in (await look(name)).entries] == [outgoing.id]
+
+
+async def test_a_forgotten_inbox_remembers_no_collapse_key() -> None:
+    old, new = message(collapse_key="score"), message(collapse_key="score")
+    await send(new, "alice")
+    await asyncio.to_thread(inbox.forget, "acme", "alice")
+    (place,) = await send(old, "alice")
+    assert not place.replaced
 
 
 async def noted(tenant: str = "acme") -> set[tuple[str, str, str]]:
@@ -156,6 +237,24 @@ async def test_what_left_is_reported_once(settings: Settings) -> None:
         await send(outgoing, "alice", "bob")
     assert len(await noted()) == 2
     await inbox_ended.report("acme")
+    assert await noted() == set()
+
+
+async def test_what_many_appends_push_out_is_reported_together_and_each_once(settings: Settings) -> None:
+    settings.INBOX_LENGTH = 1
+    reports, sent = inbox_ended.Reports(), [message() for _ in range(31)]
+    with pika.BlockingConnection(pika.URLParameters(settings.AMQP_URL)) as broker:
+        channel = broker.channel()
+        heard = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(heard, amqp.EVENTS)
+        for outgoing in sent:
+            await send(outgoing, "alice")
+            reports.ask("acme")
+        await reports.aclose()
+        found = []
+        while (body := channel.basic_get(heard, auto_ack=True)[2]) is not None:
+            found += [event["message"] for event in json.loads(body)]
+    assert sorted(found) == [outgoing.id for outgoing in sent[:-1]]
     assert await noted() == set()
 
 
@@ -303,17 +402,15 @@ async def test_an_older_redis_never_issues_an_offset_twice_under_one_epoch(stack
     record(old, "alice")
     await send(old, "alice")
     client: Any = redis.aclient("acme")
-    names = [inbox.stream_key("acme", "alice") + suffix for suffix in ("", ":meta", ":ids")]
-    snapshot = {name: await client.hgetall(name) for name in names[1:]}
+    names = [inbox.stream_key("acme", "alice") + suffix for suffix in ("", ":meta")]
+    snapshot = await client.hgetall(names[1])
     newer = message()
     record(newer, "alice")
     await send(newer, "alice")
     before = await look()
     await client.delete(*names)
     await client.xadd(names[0], {"x": "9" * 13, "m": old.id, "d": "dlv", "r": 1, "t": "live", "g": ""}, id="0-1")
-    for name, values in snapshot.items():
-        await client.hset(name, mapping=values)
-    await client.hset(names[1], "run_id", "0" * 40)
+    await client.hset(names[1], mapping=snapshot | {"run_id": "0" * 40})
     view = await look()
     assert view.epoch != before.epoch
     assert [entry.message for entry in view.entries] == [old.id, newer.id]
@@ -338,9 +435,33 @@ async def test_appending_wakes_the_processes_that_hold_the_receivers_and_no_othe
     async with client.pubsub() as pubsub:
         await pubsub.psubscribe(f"{inbox.WAKE}*")
         await pubsub.get_message(timeout=5)
-        await send(message(), "alice", "bob")
+        outgoing = message()
+        await send(outgoing, "alice", "bob")
         heard = await pubsub.get_message(timeout=5)
         assert heard is not None
         assert heard["channel"] == f"{inbox.WAKE}prc_one"
-        assert json.loads(heard["data"]) == {"tenant": "acme", "receivers": ["alice"]}
+        (view,) = await inbox.read("acme", [("alice", 0)], 1)
+        assert json.loads(heard["data"]) == {
+            "tenant": "acme",
+            "grown": ["alice", view.epoch, "1", ""],
+            "id": outgoing.id,
+            "frame": frames.message_body(outgoing),
+            "expires": str(int(outgoing.expires_at.timestamp() * 1000)),
+            "excluded": "",
+        }
         assert await pubsub.get_message(timeout=0.1) is None
+
+
+async def test_a_wake_up_carries_no_long_message_and_none_that_is_put_back() -> None:
+    await look("alice")
+    await holders.hold("acme", ["alice"], "prc_one")
+    client: Any = redis.aclient("acme")
+    async with client.pubsub() as pubsub:
+        await pubsub.subscribe(f"{inbox.WAKE}prc_one")
+        await pubsub.get_message(timeout=5)
+        long, back = message(title="x" * 20_000), message()
+        await send(long, "alice")
+        await inbox.append(back, [recipient(back, "alice")], frames.message_body(back), restoring=True)
+        heard = [json.loads((await pubsub.get_message(timeout=5))["data"]) for _ in range(2)]
+        (view,) = await inbox.read("acme", [("alice", 0)], 1)
+        assert heard == [{"tenant": "acme", "grown": ["alice", view.epoch, offset, ""]} for offset in ("1", "2")]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from messaging import unit_of_work
 from messaging.documents import Message
 from sprayer_project import amqp
 from subscriptions import services as subscriptions
@@ -49,7 +50,6 @@ def test_a_message_is_journalled_and_its_job_is_with_the_broker(client: Client, 
     assert amqp.depth(amqp.job_queue("sms", "single")) == 1
     record = Message._get_collection().find_one({"_id": body["id"]})
     assert record is not None and record["tenant"] == "acme" and record["mode"] == "live"
-    wait_for(lambda: client.get(answer["Location"], headers=alice.headers()).json()["status"] == "routed", 5, "routed")
 
 
 @pytest.mark.parametrize(
@@ -210,6 +210,52 @@ def test_a_batch_answers_item_by_item(client: Client, alice: TenantUnderTest) ->
     assert [item["status"] for item in results] == [202, 400, 202, 422]
     assert results[0]["message"] == results[2]["message"]
     assert stored() == 1
+
+
+def post_batch(client: Client, tenant: TenantUnderTest, items: list[Any]) -> list[Any]:
+    raw = json.dumps({"messages": items})
+    answer = client.post("/api/v1/messages/batch", raw, content_type="application/json", headers=tenant.headers())
+    assert answer.status_code == 200, answer.content
+    return list(answer.json()["data"])
+
+
+def test_each_item_of_a_batch_is_judged_by_itself(client: Client, alice: TenantUnderTest) -> None:
+    (earlier,) = post_batch(client, alice, [BODY | {"idempotency_key": "before"}])
+    results = post_batch(
+        client,
+        alice,
+        [
+            BODY,
+            BODY | {"to": {"receivers": ["alice", "nobody"]}},
+            BODY | {"idempotency_key": "before"},
+            BODY | {"idempotency_key": "before", "content": {"title": "Other"}},
+            BODY | {"idempotency_key": ""},
+            BODY | {"channels": ["email"]},
+            BODY | {"content": {"body": "x" * 262_144}},
+            BODY | {"send_at": "2027-11-01T09:00:00Z", "idempotency_key": "later"},
+            {"to": {"groups": ["news", "none"]}, "content": {}},
+            {"to": {"groups": ["news"]}, "content": {}},
+        ],
+    )
+    codes = [item["problem"]["code"] if "problem" in item else item["message"]["status"] for item in results]
+    refused = ["idempotency_key_reused", "invalid_idempotency_key", "channel_not_enabled", "message_too_large"]
+    assert codes == ["accepted", "unknown_target", "accepted", *refused, "scheduled", "unknown_target", "accepted"]
+    assert results[1]["problem"]["errors"][0]["pointer"] == "/to/receivers/1"
+    assert results[8]["problem"]["errors"][0]["pointer"] == "/to/groups/1"
+    assert results[2]["replayed"] and results[2]["message"] == earlier["message"]
+    assert "sms" in results[9]["message"]["channels"]
+    assert stored() == 4
+    assert amqp.depth(amqp.job_queue("sms", "single")) == 2
+    assert amqp.depth(amqp.job_queue("sms", "bulk")) == 1
+
+
+def test_the_messages_of_a_batch_count_towards_the_tenants_share_of_the_single_lane(
+    client: Client, alice: TenantUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_of_work, "SINGLE_SHARE", 3)
+    assert {item["status"] for item in post_batch(client, alice, [BODY] * 5)} == {202}
+    assert amqp.depth(amqp.job_queue("sms", "single")) == 3
+    assert amqp.depth(amqp.job_queue("sms", "bulk")) == 2
 
 
 def test_strangers_and_the_other_mode_see_nothing(

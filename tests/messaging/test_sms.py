@@ -203,7 +203,9 @@ async def test_a_message_that_twilio_took_without_a_word_is_found(sandbox: Sandb
     outcome = await one(sms, LOST)
     (arrived,) = sandbox.arrivals.newest("sms", None, 10)
     assert (outcome.status, outcome.provider_id, arrived["answer"]) == (Status.SENT, arrived["sid"], 0)
-    assert outcome.detail == {"looked_up": True, "status": "queued", "encoding": "GSM-7", "segments": 1}
+    status = outcome.detail["status"]
+    assert status in ("queued", "sent")  # it moves on while it is looked up
+    assert outcome.detail == {"looked_up": True, "status": status, "encoding": "GSM-7", "segments": 1}
 
 
 async def test_of_equal_messages_each_is_found_for_one_delivery(sandbox: Sandbox, sms: Sms) -> None:

@@ -14,7 +14,7 @@ from deploy.local.servers import Server
 from deploy.local.stack import Stack
 from sprayer_project import redis
 from sprayer_project.errors import Invalid, NotFound
-from subscriptions import documents, index, record, selectors, services, syncing
+from subscriptions import changes, documents, index, record, selectors, services, syncing
 from subscriptions.inputs import AddressInput, ReceiverInput
 
 pytestmark = pytest.mark.services
@@ -56,7 +56,7 @@ def indexed_only(group: str, channel: str = "sms") -> list[str]:
 
 
 def resolved(names: list[str], channel: str = "sms", group: str | None = None) -> dict[str, selectors.Resolved]:
-    return run(selectors.addresses_of("acme", channel, names, group))
+    return run(selectors.addresses_of("acme", channel, names, group))[0]
 
 
 def pending() -> int:
@@ -320,3 +320,23 @@ def test_a_rebuild_whose_server_was_emptied_does_not_make_its_half_the_valid_one
     client.set(index.building_key("acme"), "other")
     with pytest.raises(index.NotBuilding):
         index.apply("acme", record.receiver_entries(record.find_receivers({})), "mine")
+
+
+def test_whoever_listens_hears_once_of_an_address_that_is_retired_and_of_its_return(
+    news: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = AddressInput("sms", "+34600000009")
+    heard: list[changes.AddressChange] = []
+    monkeypatch.setattr(changes, "_listeners", [heard.extend])
+    (address,) = services.put_receiver("acme", "alice", [own]).addresses
+    at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+    for _ in range(2):
+        services.retire_address("acme", "sms", address.hash, "unregistered", at)
+    (retired,) = heard
+    assert (retired.receiver, retired.channel, retired.active) == ("alice", "sms", False)
+    assert (retired.reason, retired.at, retired.address_masked) == ("unregistered", at, "+34*****009")
+    services.patch_receiver("acme", "alice", addresses=[own])
+    services.retire_address("acme", "sms", address.hash, "unregistered", at + timedelta(minutes=1))
+    services.put_receiver("acme", "alice", [own, AddressInput("sms", "+34600000002")])
+    assert [change.active for change in heard] == [False, True, False, True]
+    assert len({change.fact for change in heard}) == 4

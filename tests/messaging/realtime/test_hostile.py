@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -221,11 +222,12 @@ async def test_connections_that_are_over_leave_no_task_behind(transactional_db: 
             await socket.receive_json_from(LIMIT)
         await socket.disconnect()
 
-    async def tasks_after(connections: int) -> int:
+    async def settle(connections: int, most: float) -> int:
+        """The tasks that are left of so many connections, once there are not more than `most`."""
         await asyncio.gather(*(connect_and_drop(number) for number in range(connections)))
         async with asyncio.timeout(LIMIT):
-            while hub.current().connections or hub.current().leaving:
+            while hub.current().connections or hub.current().leaving or len(asyncio.all_tasks()) > most:
                 await asyncio.sleep(0.05)
         return len(asyncio.all_tasks())
 
-    assert await tasks_after(20) == await tasks_after(200)
+    await settle(200, most=await settle(20, most=inf))

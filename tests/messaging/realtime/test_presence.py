@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from django.test import AsyncClient
 
-from messaging import holders
+from messaging import holders, inbox
+from messaging.realtime.holdings import Holdings
+from sprayer_project import redis
 from subscriptions import services as subscriptions
 from tests.conftest import TenantUnderTest
 from tests.live import LiveSystem, wait_for
@@ -105,3 +107,15 @@ async def test_a_page_that_reloads_elsewhere_was_never_gone(web: LiveSystem) -> 
         assert holders.present("acme", "alice")
     other.stop()
     assert not holders.present("acme", "alice")
+
+
+async def test_a_receiver_that_comes_back_at_once_is_held_again_where_redis_was_emptied_meanwhile(
+    clean_stores: None,
+) -> None:
+    holdings = Holdings()
+    await holdings.take("acme", "alice")
+    holdings.leave("acme", "alice")
+    await redis.aclient("acme").delete(f"{inbox.stream_key('acme', 'alice')}:holders")
+    await holdings.take("acme", "alice")
+    assert holders.holders_of("acme", "alice") == [holdings.process]
+    await holdings.comings.reported(5)
