@@ -20,6 +20,7 @@ from messaging.channels.base import Channel, DeliveryError, Outcome, Recipient
 from messaging.jobs import BadJob, Deliver, Expand
 from messaging.outcomes import Context
 from messaging.payloads import Payload
+from messaging.precedence import Precedence
 from messaging.recorder import Entry, Recorder, all_recorded, is_final
 from messaging.resolving import resolve
 from messaging.selectors import as_outgoing
@@ -33,6 +34,8 @@ from tenants.selectors import ChannelSettings
 
 log = structlog.get_logger(__name__)
 
+_TURN = 100
+"""Outcomes of a page between two turns of others."""
 _PROCESS = f"{os.getpid()}-{os.urandom(4).hex()}"
 
 
@@ -48,8 +51,9 @@ class Work:
 class Dispatcher:
     """Handles the items of one channel and lane."""
 
-    def __init__(self, channel: Channel, lane: str, recorder: Recorder):
+    def __init__(self, channel: Channel, lane: str, recorder: Recorder, precedence: Precedence):
         self._channel, self._lane, self._recorder = channel, lane, recorder
+        self._turn = precedence.turns(lane)
         self._stragglers = Stragglers()
 
     async def handle(self, items: Sequence[Item]) -> None:
@@ -94,7 +98,9 @@ class Dispatcher:
         return ready
 
     async def _deliver(self, work: Sequence[Work]) -> None:
+        await self._turn()
         resolutions = await resolve(self._channel, [(one.job, one.payload) for one in work])
+        await self._turn()
         contexts = await self._contexts(work)
         recorded: set[asyncio.Future[None]] = set()
         wanted: dict[str, list[tuple[int, Recipient]]] = defaultdict(list)
@@ -107,6 +113,7 @@ class Dispatcher:
         for tenant, asked in wanted.items():
             for index, recipient in await self._claimed(tenant, work, asked, recorded):
                 mine[index].append(recipient)
+        await self._turn()
         admitted = await admission.admit(contexts, [one.job for one in work], mine)
         recorded |= {self._recorder.record(entry) for entry in admitted.held}
         ready = {
@@ -261,11 +268,15 @@ class Dispatcher:
     ) -> DeliveryError | None:
         message = as_outgoing(context.payload, self._channel.name)
         by_id = {recipient.delivery: recipient for recipient in recipients}
+        tried = 0
         try:
             async for outcome in self._channel.send(config, message, recipients):
                 if outcome.retire and context.payload.mode == "live":
                     await self._retire(context, by_id[outcome.delivery], outcome)
                 note(outcome)
+                tried += 1
+                if tried % _TURN == 0:
+                    await self._turn()
         except DeliveryError as error:
             return error
         except STORE_ERRORS:

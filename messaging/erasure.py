@@ -63,7 +63,7 @@ def erase(tenant: str, receiver: str, key: str = "", by: User | None = None, ip:
     subscriptions.erase_receiver(tenant, receiver)
     for name in note["names"]:
         suppressions.erase_address(tenant, name.removeprefix("addr:"))
-    tenants.audit(tenant, by, "receiver.erased", note["mark"], {"key": key} if key else {}, ip)
+    tenants.audit(tenant, by, "receiver.erased", note["mark"], ip=ip, key=key)
     done = _step(note)
     log.info("receiver erased", tenant=tenant, mark=note["mark"], done=done)
     return Erased(note["mark"], done)

@@ -23,7 +23,7 @@ WIRING = {"sprayer_project/urls.py", "sprayer_project/asgi.py", "sprayer_project
 """Where the project knows its apps."""
 OPEN = {
     "tenants": {
-        *("services", "selectors", "api", "authentication", "console", "activity"),
+        *("services", "selectors", "api", "authentication", "console", "activity", "tenancy", "limiter"),
         *("keys", "rights", "encryption", "cache"),
     },
     "subscriptions": {
@@ -43,9 +43,12 @@ OPEN_FOR = {
     # The type of what tenants.console hands to a page.
     ("messaging/views.py", "tenants.models"),
     ("messaging/channel_views.py", "tenants.models"),
+    ("messaging/channel_trial_views.py", "tenants.models"),
     ("messaging/sandbox_views.py", "tenants.models"),
+    ("messaging/send_views.py", "tenants.models"),
     ("messaging/request_views.py", "tenants.models"),
     ("messaging/explain_views.py", "tenants.models"),
+    ("messaging/usage_views.py", "tenants.models"),
     ("messaging/overview_views.py", "tenants.models"),
     ("messaging/receiver_views.py", "tenants.models"),
     ("messaging/group_views.py", "tenants.models"),
