@@ -37,7 +37,7 @@ class Sizes:
     events: int = 4_000
     webhooks: int = 10_000
     """Of slow-hosts."""
-    pushes: int = 6_000
+    pushes: int = 12_000
     inboxes: int = 100_000
     connected: int = 3_000
     broadcasts: int = 20

@@ -34,7 +34,7 @@ def channel(request: HttpRequest, member: Membership, channel: str) -> HttpRespo
     """
     found = channel_forms.channel_named(channel)
     if request.method == "POST":
-        _authorize(request, member)
+        tenants.require(member, "channels")
     stored = _stored(member, found)
     if not found.Config.base_fields or not tenants.can(member.role, "channels"):
         return _show(request, member, found, None)
@@ -92,10 +92,6 @@ def _show(
         ],
     }
     return console.show(request, member, "messaging/channel.html", context)
-
-
-def _authorize(request: HttpRequest, member: Membership) -> None:
-    tenants.authorize(request.user, member.tenant.slug, "channels")
 
 
 def _stored(member: Membership, found: Channel) -> tenants.ChannelSettings | None:

@@ -10,6 +10,7 @@ from messaging import (
     request_views,
     sandbox_views,
     send_views,
+    usage_views,
     views,
 )
 
@@ -36,6 +37,7 @@ console_urls = [
     path("sandbox/<str:channel>", sandbox_views.sandbox, name="console-sandbox"),
     path("sandbox/<str:channel>/live", sandbox_views.sandbox_live, name="console-sandbox-live"),
     path("sandbox/<str:channel>/html/<str:arrival>", sandbox_views.sandbox_html, name="console-sandbox-html"),
+    path("settings/limits", usage_views.limits, name="console-limits"),
     path("channels", channel_views.channels, name="console-channels"),
     path("channels/<str:channel>", channel_views.channel, name="console-channel"),
     path("channels/<str:channel>/check", channel_trial_views.check, name="console-channel-check"),

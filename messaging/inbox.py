@@ -31,8 +31,8 @@ CHANNEL = "websocket"
 WAKE = "sprayer:wake:"
 """Prefix of the pub/sub channel of one process."""
 BUDGET = 262_144
-_AT_ONCE = 200
-"""Receivers of one script: nobody else is served while it runs, some milliseconds."""
+AT_ONCE = 100
+"""Receivers of one script: nobody else is served while it runs, some two milliseconds."""
 _CARRIED = 16_384
 """Bytes of the longest frame that travels in wake-ups."""
 _DAY = 86_400_000
@@ -262,7 +262,7 @@ def _entry(offset: str, fields: list[str]) -> Entry:
 def _parts(recipients: Sequence[Recipient]) -> Iterator[list[Recipient]]:
     """Recipients that have round and group in common, as many as one script may take."""
     for _, alike in groupby(recipients, lambda recipient: (recipient.round, recipient.group)):
-        while some := list(islice(alike, _AT_ONCE)):
+        while some := list(islice(alike, AT_ONCE)):
             yield some
 
 

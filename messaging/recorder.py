@@ -16,14 +16,17 @@ from feedback.events import DeliveryEvent, Status
 from messaging import claims
 from sprayer_project import amqp, metrics, worker
 from sprayer_project.errors import STORE_ERRORS
+from sprayer_project.facts import fact
 
 log = structlog.get_logger(__name__)
 
 _MOST = 500
+_TURN = 100
+"""Events between two turns of others on the event loop."""
 _MARK_GRACE = 3600
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Entry:
     """One fact to record. claimed: this process holds the delivery's claim, which the fact turns into a mark.
 
@@ -108,7 +111,11 @@ async def all_recorded(futures: Iterable["asyncio.Future[None]"]) -> None:
 
 async def _write(entries: Sequence[Entry]) -> None:
     now = datetime.now(UTC)
-    encoded = [entry.event.to_json() for entry in entries]
+    encoded = []
+    for entry in entries:
+        encoded.append(entry.event.to_json())
+        if len(encoded) % _TURN == 0:
+            await asyncio.sleep(0)
     ends: dict[str, claims.Marks] = defaultdict(dict)
     deferrals: dict[str, claims.Marks] = defaultdict(dict)
     for entry, text in zip(entries, encoded, strict=True):

@@ -122,7 +122,7 @@ def is_settled(record: Mapping[str, Any], totals: Totals) -> bool:
 
     A receiver in several of its groups is one delivery, so groups count with the largest alone.
     """
-    if record["status"] != "routed":
+    if record["status"] != "routed" and (record["status"] != "accepted" or record["routes"]):
         return False
     least = max([record.get("expected", 0), *record.get("routed", {}).values()])
     return totals.open == 0 and totals.total >= least

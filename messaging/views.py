@@ -87,6 +87,7 @@ def retry(request: HttpRequest, member: Membership, delivery: str) -> HttpRespon
     except Conflict as error:
         notices.error(request, error.detail)
     else:
+        console.note(request, member, "delivery.retried", delivery)
         notices.success(request, "Another round is on its way.")
     return redirect("console-delivery", member.tenant.slug, delivery)
 

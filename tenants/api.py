@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, cast
 
 from django.core.exceptions import ImproperlyConfigured
@@ -14,7 +15,7 @@ import tenants.openapi  # noqa: F401  (registers the security scheme)
 from sprayer_project import mongo
 from sprayer_project.errors import Limited, SprayerError, TooLarge
 from sprayer_project.logs import REQUEST_ID
-from tenants import activity, limiter
+from tenants import activity, console, limiter
 from tenants.authentication import Caller
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -82,6 +83,11 @@ class ApiView(APIView):
         """The key behind the request, once it is authenticated."""
         return cast(Caller, self.request.auth)
 
+    @property
+    def ip(self) -> str | None:
+        """Where the request came from, for the audit log."""
+        return console.ip_of(cast(HttpRequest, self.request))
+
     def _note(self, request: HttpRequest, answer: Any, seconds: float) -> None:
         """Whose key it was, and what became of it; without an answer it is a failure of ours."""
         if self.known is None or request.resolver_match is None:
@@ -89,6 +95,7 @@ class ApiView(APIView):
         problem = getattr(answer, "data", None) if answer is not None and answer.status_code >= 400 else None
         row = {
             "id": request.META.get(REQUEST_ID),
+            "at": activity.text_of(datetime.now(UTC) - timedelta(seconds=seconds)),
             "mode": self.known.mode,
             "method": request.method,
             "path": activity.path_of(request.resolver_match),

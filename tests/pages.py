@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 
@@ -11,13 +10,17 @@ from feedback import services as feedback
 from feedback import webhooks
 from feedback.events import DeliveryEvent, Status, delivery_id
 from feedback.webhooks import Actor
-from messaging import composing
+from messaging import composing, errands
 from messaging.services import accept
 from sprayer_project.urls import CONSOLE
 from subscriptions.inputs import AddressInput
 from subscriptions.services import put_group, put_receiver, subscribe
-from tenants.models import ApiKey, User
+from tenants import selectors
+from tenants.models import ApiKey, Invitation, Tenant, User
 from tests.conftest import TenantUnderTest
+
+_ASKED = {"console-dead-letter-group": "letters", "console-dead-letter-preview": "letters"}
+"""Pages that need to be asked for something, and the sample that stands for it."""
 
 
 def samples(tenant: TenantUnderTest) -> dict[str, str]:
@@ -39,6 +42,10 @@ def samples(tenant: TenantUnderTest) -> dict[str, str]:
         "key": str(ApiKey.objects.filter(tenant__slug=slug)[0].pk),
         "receiver": "ann",
         "group": "news",
+        "letters": "mode=test&channel=sms&reason=invalid_address&action=replay",
+        "errand": errands.begin(slug, "import", "alice@acme.example", {"file": "a.csv", "rows": 1, "chunks": 1}).id,
+        "person": str(selectors.members(slug).exclude(user=tenant.owner)[0].pk),
+        "invitation": _invited(tenant),
     }
 
 
@@ -47,7 +54,9 @@ def paths(slug: str, known: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for pattern in CONSOLE:
         parts = {part: known[part] for part in pattern.pattern.converters}
-        found[str(pattern.name)] = reverse(str(pattern.name), kwargs={"tenant": slug, **pattern.default_args, **parts})
+        name = str(pattern.name)
+        asked = f"?{known[_ASKED[name]]}" if name in _ASKED else ""
+        found[name] = reverse(name, kwargs={"tenant": slug, **pattern.default_args, **parts}) + asked
     return found
 
 
@@ -55,7 +64,7 @@ def client_of(user: User | None) -> Client:
     """Someone who is logged in."""
     assert user is not None
     client = Client()
-    client.force_login(user, settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(user)
     return client
 
 
@@ -67,6 +76,14 @@ def whole(client: Client, known: Mapping[str, str]) -> dict[str, str]:
         for name, answer in answers.items()
         if answer.status_code == 200 and not answer.streaming and b"<html" in answer.content
     }
+
+
+def _invited(tenant: TenantUnderTest) -> str:
+    now = datetime.now(UTC)
+    row = Invitation(tenant=Tenant.objects.get(slug=tenant.slug), email="carol@acme.example", role="viewer")
+    row.created_by, row.expires_at = tenant.owner, now + timedelta(days=1)
+    row.save()
+    return str(row.id)
 
 
 def _failed(slug: str, message: str) -> str:

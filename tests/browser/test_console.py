@@ -20,8 +20,18 @@ OF_ACME = (
     "channels/websocket",
     "keys",
     "keys/new",
+    "requests",
+    "settings",
+    "settings/limits",
+    "settings/members",
+    "settings/audit",
 )
-PAGES = (*(f"/t/acme/{page}" for page in OF_ACME), "/accounts/", "/api/v1/docs")
+OF_PEOPLE = ("", "password/change/", "email/", "2fa/", "sessions/")
+PAGES = (
+    *(f"/t/acme/{page}" for page in (*OF_ACME, "settings/delete")),
+    *(f"/accounts/{page}" for page in OF_PEOPLE),
+    "/api/v1/docs",
+)
 
 
 def _send(visitor: Visitor, title: str) -> None:

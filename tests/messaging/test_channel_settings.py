@@ -35,7 +35,7 @@ CONFIGURABLE = [name for name, channel in registry().items() if channel.Config.b
 def _as(user: User | None) -> Client:
     assert user is not None
     client = Client()
-    client.force_login(user, settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(user)
     return client
 
 

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.conf import settings
 from django.http import QueryDict
 from django.test import Client
 
@@ -15,6 +14,7 @@ from messaging.forms import MessageFilter
 from messaging.services import accept, cancel
 from subscriptions.services import put_receiver
 from tenants.models import User
+from tenants.selectors import audit_entries
 from tests.conftest import TenantUnderTest
 
 pytestmark = pytest.mark.services
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.services
 def _as(user: User | None) -> Client:
     assert user is not None
     client = Client()
-    client.force_login(user, settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(user)
     return client
 
 
@@ -192,6 +192,8 @@ def test_a_retry_opens_a_round(acme: TenantUnderTest) -> None:
     client = _as(acme.owner)
     client.post(f"/t/acme/deliveries/{delivery}/retry")
     assert "round 2" in _text(client, f"/t/acme/deliveries/{delivery}")
+    entry = audit_entries("acme")[0]
+    assert (entry.action, entry.target, entry.by) == ("delivery.retried", delivery, acme.owner)
 
 
 def test_a_delivered_delivery_is_not_retried(acme: TenantUnderTest) -> None:

@@ -16,12 +16,14 @@ from tests.pages import client_of, paths, samples, whole
 pytestmark = pytest.mark.services
 
 WRITERS_ALONE = {
-    "console-send",
-    "console-send-html",
-    "console-key-new",
-    "console-key-revoke",
-    "console-webhook-new",
-    "console-webhook-edit",
+    *("console-send", "console-send-html", "console-dead-letter-preview"),
+    *("console-imports", "console-import", "console-import-report"),
+    *("console-receivers-csv", "console-receivers-ndjson", "console-group-csv", "console-group-ndjson"),
+    *("console-receiver-new", "console-receiver-edit", "console-receiver-delete", "console-receiver-erase"),
+    *("console-group-new", "console-group-edit", "console-group-delete"),
+    *("console-key-new", "console-key-rotate", "console-key-revoke"),
+    *("console-webhook-new", "console-webhook-edit"),
+    *("console-member-remove", "console-tenant-delete"),
 }
 _changing = re.compile(r'<form[^>]*method="post"|hx-(post|put|patch|delete)=')
 
@@ -40,7 +42,7 @@ def test_the_owner_finds_every_page_right(acme: TenantUnderTest, pages: Mapping[
 def test_a_viewer_sees_every_page_and_can_change_nothing(acme: TenantUnderTest, pages: Mapping[str, str]) -> None:
     bob = client_of(acme.viewer)
     seen = {name: bob.get(path).status_code for name, path in pages.items()}
-    assert {name for name, status in seen.items() if status == 403} ^ WRITERS_ALONE == set()
+    assert sorted(name for name, status in seen.items() if status == 403) == sorted(WRITERS_ALONE)
     written = {name: bob.post(path).status_code for name, path in pages.items()}
     assert {name: status for name, status in written.items() if status not in (403, 405)} == {}
 

@@ -10,10 +10,14 @@ from django.core.management.base import BaseCommand, CommandError
 from messaging import channels
 from messaging.channels.base import Channel
 from messaging.dispatcher import Dispatcher
+from messaging.precedence import Precedence
 from messaging.recorder import Recorder
 from sprayer_project import amqp, worker
 
 _BATCHES = {"single": 50, "bulk": 1}
+"""Jobs of a lane that are handled together, at most."""
+_SLOTS = {"single": 2, "bulk": 1}
+"""How many of those are in hand, times --concurrency. A single message that finds none free waits for another's end."""
 
 
 class Command(BaseCommand):
@@ -22,7 +26,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--channel", action="append", default=[], choices=sorted(channels.registry()))
         parser.add_argument("--all", action="store_true", help="every channel")
-        parser.add_argument("--concurrency", type=int, default=4, help="jobs in hand a channel and lane")
+        parser.add_argument(
+            "--concurrency",
+            type=int,
+            default=4,
+            help="pages of broadcasts in hand a channel; batches of single messages: twice as many",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         names = sorted(channels.registry()) if options["all"] else sorted(set(options["channel"]))
@@ -39,19 +48,21 @@ class Command(BaseCommand):
 
 
 async def dispatch(chosen: list[Channel], concurrency: int, stop: asyncio.Event) -> None:
-    recorder = Recorder(stop)
+    recorder, precedence = Recorder(stop), Precedence()
     dispatchers = {
-        (channel.name, lane): Dispatcher(channel, lane, recorder) for channel in chosen for lane in amqp.LANES
+        (channel.name, lane): Dispatcher(channel, lane, recorder, precedence)
+        for channel in chosen
+        for lane in amqp.LANES
     }
     try:
         await asyncio.gather(
             *(
                 worker.consume(
                     [amqp.job_queue(name, lane)],
-                    dispatcher.handle,
+                    precedence.order(lane, dispatcher.handle),
                     prefetch=settings.PREFETCH if lane == "single" else concurrency * 2,
                     batch=_BATCHES[lane],
-                    concurrency=concurrency,
+                    concurrency=concurrency * _SLOTS[lane],
                     stop=stop,
                 )
                 for (name, lane), dispatcher in dispatchers.items()
