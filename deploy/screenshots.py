@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -70,7 +71,15 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
         "messages": f"{tenant}/messages",
         "message": message,
         "delivery": str(delivery),
-        "send": f"{tenant}/send",
+        "explain": f"{message}/explain?receiver={demo['receivers'][0]}",
+        "send": f"{tenant}/send?from={demo['message_id']}",
+        "receivers": f"{tenant}/receivers",
+        "receiver": f"{tenant}/receivers/{quote(demo['receivers'][0])}",
+        "suppressions": f"{tenant}/suppressions",
+        "imports": f"{tenant}/imports",
+        "groups": f"{tenant}/groups",
+        "group": f"{tenant}/groups/{quote(demo['groups'][0])}",
+        "dead-letters": f"{tenant}/dead-letters?mode=test",
         "sandbox": f"{tenant}/sandbox/email",
         "channels": channels,
         "channel": str(channel),

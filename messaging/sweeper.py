@@ -13,7 +13,7 @@ from feedback import selectors as rows
 from feedback import services as feedback
 from feedback.events import Status
 from feedback.selectors import Totals
-from messaging import channels, erasure, removal, retention, selectors, services, unit_of_work
+from messaging import channels, erasure, errands, removal, retention, selectors, services, unit_of_work
 from messaging.documents import Message, UndecodableJob
 from sprayer_project import amqp
 from subscriptions import services as subscriptions
@@ -142,6 +142,7 @@ ACTIONS: tuple[Callable[[], int], ...] = (
     look_after_routed,
     put_back,
     forget_keys,
+    errands.go_on,
 )
 
 

@@ -20,9 +20,11 @@ RIGHTS = {
     "send": "developer",
     "keys": "developer",
     "webhooks": "developer",
+    "receivers": "developer",
     "channels": "admin",
     "members": "admin",
     "settings": "admin",
+    "erase": "admin",
     "delete": "owner",
 }
 """The least role that has each right."""

@@ -35,10 +35,10 @@ PAGES = (
 
 def _send(visitor: Visitor, title: str) -> None:
     visitor.open("/t/acme/send")
-    visitor.page.get_by_label("Receiver", exact=True).fill("ann")
-    visitor.page.get_by_label("SMS").check()
-    visitor.page.get_by_label("Title").fill(title)
-    visitor.page.get_by_label("Body").fill("It is two to one.")
+    visitor.page.get_by_label("Receivers").fill("ann")
+    visitor.page.get_by_role("checkbox", name="SMS").check()
+    visitor.page.get_by_label("Title optional").fill(title)
+    visitor.page.get_by_label("Body optional").fill("It is two to one.")
     visitor.page.get_by_role("button", name="Send the message").click()
     expect(visitor.page.get_by_role("heading", name=title)).to_be_visible()
 
