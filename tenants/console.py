@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
+from ipaddress import ip_address
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import get_user
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
@@ -74,6 +77,15 @@ def note(
     services.audit(member.tenant, member.user, action, target, detail, ip_of(request))
 
 
+def check_still(request: HttpRequest, tenant: str) -> None:
+    """For a page that stays open: whether its person is still logged in, and a member. Raises Forbidden, NotFound."""
+    key = request.session.session_key
+    if key is None or not request.session.exists(key):
+        raise Forbidden("logged_out", "You have logged out: log in again.")
+    request.user = get_user(request)
+    impersonation.membership(request, tenant)
+
+
 def user_of(request: HttpRequest) -> User:
     """The person behind a request that login_required let through."""
     assert isinstance(request.user, User)
@@ -83,7 +95,10 @@ def user_of(request: HttpRequest) -> User:
 def ip_of(request: HttpRequest) -> str | None:
     """Where a request came from: behind a proxy what that proxy says."""
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "") if settings.BEHIND_PROXY else ""
-    return forwarded.rpartition(",")[2].strip() or request.META.get("REMOTE_ADDR") or None
+    for text in (forwarded.rpartition(",")[2].strip(), request.META.get("REMOTE_ADDR") or ""):
+        with suppress(ValueError):
+            return str(ip_address(text))
+    return None
 
 
 def _unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
