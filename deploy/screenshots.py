@@ -73,6 +73,7 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
         "delivery": str(delivery),
         "explain": f"{message}/explain?receiver={demo['receivers'][0]}",
         "send": f"{tenant}/send?from={demo['message_id']}",
+        "live": f"{tenant}/live",
         "receivers": f"{tenant}/receivers",
         "receiver": f"{tenant}/receivers/{quote(demo['receivers'][0])}",
         "suppressions": f"{tenant}/suppressions",

@@ -67,9 +67,14 @@ def filters_of(asked: Mapping[str, str]) -> Filters:
     return Filters(**found, **single)
 
 
+def runs(tenant: str) -> bool:
+    """Whether somebody writes the feed. Raises redis errors."""
+    return bool(redis.client(tenant).exists(_BEAT_KEY))
+
+
 def check_running(tenant: str) -> None:
     """Raises StoreUnavailable where nobody writes the feed, and redis errors."""
-    if not redis.client(tenant).exists(_BEAT_KEY):
+    if not runs(tenant):
         raise StoreUnavailable("The live feed", "The live feed is away at the moment: connect again.", 2)
 
 

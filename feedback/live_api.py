@@ -1,8 +1,8 @@
 """The REST API of the live feed."""
 
+from functools import partial
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -58,9 +58,7 @@ class EventsView(ApiView):
         def shown(body: Any) -> bool:
             return body["mode"] in (None, mode) and filters.shows(body)
 
-        async def allowed() -> None:
-            await sync_to_async(caller_of)(key)
-
         live.check_running(tenant)
+        sources = [Source(live.tail_of(tenant), shown)]
         last = request.headers.get("Last-Event-ID", "")
-        return live_stream.respond(request._request, tenant, [Source(live.tail_of(tenant), shown)], last, allowed)
+        return live_stream.respond(request._request, tenant, sources, last, partial(caller_of, key))

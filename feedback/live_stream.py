@@ -5,15 +5,17 @@ tail of the feed, so that one that connects again goes on there, or is told that
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import orjson
 import structlog
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
+from django.db import close_old_connections
 from django.http import HttpRequest, StreamingHttpResponse
 
 from sprayer_project import flow, following
@@ -29,7 +31,8 @@ _LOOK = 1.0
 """Seconds between two looks at whether the client may still read."""
 
 Shown = Callable[[Mapping[str, Any]], bool]
-Allowed = Callable[[], Awaitable[None]]
+Allowed = Callable[[], object]
+"""Blocks. Raises a SprayerError for who may no more."""
 
 
 class NotHere(SprayerError):
@@ -101,11 +104,19 @@ async def _chunks(reader: Reader, feed: "_Feed", allowed: Allowed) -> AsyncItera
         if reader.ended is not None:
             raise reader.ended
         if clock() >= look_at:
-            await allowed()
+            await sync_to_async(_ask)(allowed)
             look_at = clock() + _LOOK
         if clock() - spoken_at >= settings.REALTIME_PING:
             yield b":\n\n"
             spoken_at = clock()
+
+
+def _ask(allowed: Allowed) -> None:
+    """A stream keeps no database connection for itself."""
+    try:
+        allowed()
+    finally:
+        close_old_connections()
 
 
 class _Feed:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from feedback import webhook_api, webhook_views
+from feedback import live_views, webhook_api, webhook_views
 from feedback.api import DeliveryView
 from feedback.live_api import EventsView
 
@@ -15,6 +15,8 @@ api_urls = [
 ]
 
 console_urls = [
+    path("live", live_views.page, name="console-live"),
+    path("live/events", live_views.events, name="console-live-events"),
     path("webhooks", webhook_views.index, name="console-webhooks"),
     path("webhooks/new", webhook_views.new, name="console-webhook-new"),
     path("webhooks/<str:webhook>", webhook_views.show, name="console-webhook"),

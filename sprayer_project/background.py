@@ -30,21 +30,23 @@ class Background(Generic[T]):
         self._name, self._write, self._linger, self._batch = name, write, linger, batch
         self._waiting: deque[T] = deque(maxlen=most)
         self._wake, self._idle = threading.Event(), threading.Event()
+        self._idle.set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def add(self, items: Iterable[T]) -> None:
         """Returns at once."""
-        self._waiting.extend(items)
-        self._idle.clear()
-        self._wake.set()
+        with self._lock:
+            self._waiting.extend(items)
+            self._idle.clear()
+            self._wake.set()
         # A process that was forked has no thread of its own yet.
         if self._thread is None or not self._thread.is_alive():
             self._start()
 
     def flush(self, limit: float) -> bool:
-        """Wait until nothing waits any more, `limit` seconds at most; whether that is so."""
-        return not self._waiting or self._idle.wait(limit)
+        """Wait until all is written, `limit` seconds at most; whether it is."""
+        return self._idle.wait(limit)
 
     def _start(self) -> None:
         with self._lock:
@@ -61,8 +63,9 @@ class Background(Generic[T]):
             self._wake.clear()
             while self._waiting:
                 self._write_some()
-            if not self._wake.is_set():
-                self._idle.set()
+            with self._lock:
+                if not self._waiting:
+                    self._idle.set()
 
     def _write_some(self) -> None:
         items = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]

@@ -14,7 +14,8 @@ import structlog
 from sprayer_project import redis, tail
 from sprayer_project.errors import STORE_ERRORS, Limited, SprayerError
 from sprayer_project.flow import Flow
-from sprayer_project.tail import Entry, Tail
+from sprayer_project.metrics import CONNECTIONS
+from sprayer_project.tail import Entry, Stand, Tail
 
 log = structlog.get_logger(__name__)
 
@@ -148,6 +149,7 @@ class Following:
         self.check(reader.tenant)
         self._readers.add(reader)
         self._admitted[reader.tenant] += 1
+        CONNECTIONS.labels(transport="live").inc()
 
     def check(self, tenant: str) -> None:
         """Whether one more may come. Raises Limited, Restarting."""
@@ -185,6 +187,7 @@ class Following:
         if reader in self._readers:
             self._readers.remove(reader)
             self._admitted[reader.tenant] -= 1
+            CONNECTIONS.labels(transport="live").dec()
         for followed in [followed for followed in self._followed.values() if reader in followed.readers]:
             followed.readers.remove(reader)
             if not followed.readers:
@@ -224,14 +227,13 @@ class Following:
         for found in followed:
             stand = await tail.aopen(found.tail)
             if stand.epoch != found.epoch:
-                self._move(found, stand.epoch, 0)
+                self._begin_anew(found, stand)
 
     async def _read(self, followed: Sequence[_Followed]) -> None:
         answers = await tail.aread([(found.tail, found.offset) for found in followed], _ENTRIES)
         for found, (epoch, entries) in zip(followed, answers, strict=True):
             if epoch != found.epoch:
-                stand = await tail.aopen(found.tail)
-                self._move(found, stand.epoch, 0)
+                self._begin_anew(found, await tail.aopen(found.tail))
             elif entries:
                 if entries[0].offset != found.offset + 1:
                     self._move(found, found.epoch, entries[0].offset - 1)
@@ -239,6 +241,10 @@ class Following:
                 news = [News(found.tail, found.epoch, entry) for entry in entries]
                 for reader in found.readers:
                     reader.give(news)
+
+    def _begin_anew(self, found: _Followed, stand: Stand) -> None:
+        """What one on demand holds is all of the new epoch; another one has what was before, too."""
+        self._move(found, stand.epoch, 0 if found.tail.on_demand else stand.last)
 
     def _move(self, found: _Followed, epoch: str, offset: int) -> None:
         found.epoch, found.offset = epoch, offset

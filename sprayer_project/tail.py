@@ -1,7 +1,8 @@
 """Bounded streams in Redis that end by themselves: what happened lately, for whoever looks, with consecutive offsets.
 
 A tail is `<key>`, the stream, and `<key>:meta`, a hash with its epoch; both expire together. Another epoch means that
-offsets of the one before say nothing: the tail had ended, or its server was another one (its run_id tells).
+offsets of the one before say nothing: the tail had ended, or its server was another one (its run_id tells). One that is
+kept by who writes has the entries of an earlier epoch all the same.
 
 https://redis.io/docs/latest/commands/xadd/ (`0-*` numbers entries 0-1, 0-2 ...)
 """
@@ -18,8 +19,8 @@ ENTRY_BYTES = 8_000
 
 _CURRENT = """
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-local function begin()
-  redis.call('DEL', KEYS[1])
+local function begin(on_demand)
+  if on_demand then redis.call('DEL', KEYS[1]) end
   redis.call('HSET', KEYS[2], 'run', run, 'epoch', ARGV[1])
 end
 local function expire()
@@ -28,11 +29,11 @@ local function expire()
 end
 local current = redis.call('HGET', KEYS[2], 'run') == run
 """
-# KEYS: stream, meta. ARGV: epoch if it is a new one, seconds.
+# KEYS: stream, meta. ARGV: epoch if it is a new one, seconds, "1" for one on demand.
 _OPEN = (
     _CURRENT
     + """
-if not current then begin() end
+if not current then begin(ARGV[3] == '1') end
 expire()
 local function offset(entries) return entries[1] and tonumber(string.match(entries[1][1], '-(%d+)$')) or 0 end
 return {
@@ -48,7 +49,7 @@ _APPEND = (
     _CURRENT
     + """
 if ARGV[4] == '1' and not current then return 0 end
-if not current then begin() end
+if not current then begin(false) end
 local position = 5
 while position <= #ARGV do
   local fields = {}
@@ -128,7 +129,8 @@ async def aopen(tail: Tail) -> Stand:
         listed.sadd(_list_of(tail.name), tail.tenant)
         listed.expire(_list_of(tail.name), _LISTED)
         await listed.execute()
-    epoch, first, last = await client.register_script(_OPEN)(keys=tail.keys, args=[_new_epoch(), tail.seconds])
+    arguments: list[str | int] = [_new_epoch(), tail.seconds, "1" if tail.on_demand else ""]
+    epoch, first, last = await client.register_script(_OPEN)(keys=tail.keys, args=arguments)
     return Stand(epoch, int(first), int(last))
 
 

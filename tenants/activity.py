@@ -71,13 +71,13 @@ def messages_of(tenant: str) -> Tail:
 def note_request(tenant: str, row: Mapping[str, Any]) -> None:
     """One request that a key of the tenant made. Returns at once."""
     if settings.REQUEST_LOG:
-        _waiting.add([(requests_of(tenant), {"type": REQUEST, "at": _now(), **row})])
+        _waiting.add([(requests_of(tenant), {"type": REQUEST, **row})])
 
 
 def note_message(tenant: str, row: Mapping[str, Any]) -> None:
     """One message that was accepted. Returns at once."""
     if settings.REQUEST_LOG:
-        _waiting.add([(messages_of(tenant), {"type": MESSAGE, "at": _now(), **row})])
+        _waiting.add([(messages_of(tenant), {"type": MESSAGE, "at": text_of(datetime.now(UTC)), **row})])
 
 
 def path_of(match: ResolverMatch) -> str:
@@ -129,8 +129,8 @@ def _request(text: str) -> Request:
     return Request(**values)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def text_of(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 _waiting: Background[tuple[Tail, Mapping[str, Any]]] = Background("activity", _write, _LINGER, _BATCH, _MOST)

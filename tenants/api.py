@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, cast
 
 from django.core.exceptions import ImproperlyConfigured
@@ -94,6 +95,7 @@ class ApiView(APIView):
         problem = getattr(answer, "data", None) if answer is not None and answer.status_code >= 400 else None
         row = {
             "id": request.META.get(REQUEST_ID),
+            "at": activity.text_of(datetime.now(UTC) - timedelta(seconds=seconds)),
             "mode": self.known.mode,
             "method": request.method,
             "path": activity.path_of(request.resolver_match),

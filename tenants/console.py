@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import get_user
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
@@ -74,6 +75,15 @@ def note(
 ) -> None:
     """Into the audit log: a change that a page made with a service that knows no people."""
     services.audit(member.tenant, member.user, action, target, detail, ip_of(request))
+
+
+def check_still(request: HttpRequest, tenant: str) -> None:
+    """For a page that stays open: whether its person is still logged in, and a member. Raises Forbidden, NotFound."""
+    key = request.session.session_key
+    if key is None or not request.session.exists(key):
+        raise Forbidden("logged_out", "You have logged out: log in again.")
+    request.user = get_user(request)
+    impersonation.membership(request, tenant)
 
 
 def user_of(request: HttpRequest) -> User:

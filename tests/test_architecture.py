@@ -60,6 +60,7 @@ OPEN_FOR = {
     # The type of who changes a webhook.
     ("feedback/webhooks.py", "tenants.models"),
     ("feedback/webhook_views.py", "tenants.models"),
+    ("feedback/live_views.py", "tenants.models"),
 }
 MODULE, FUNCTION, CHANNEL = 300, 50, 200
 """Lines."""

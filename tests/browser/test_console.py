@@ -20,6 +20,7 @@ OF_ACME = (
     "channels/websocket",
     "keys",
     "keys/new",
+    "requests",
     "settings",
     "settings/limits",
     "settings/members",

@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from django.test import Client
 from pytest_django import Settings
 
 from deploy.local.stack import Stack
@@ -101,12 +100,6 @@ async def test_filters_choose_and_may_be_combined(system: LiveSystem, acme: Tena
             await happen(*events)
             wanted = names.split(",")
             assert [found["receiver"] for found in await feed.hear_all(len(wanted))] == wanted, filters
-
-
-@pytest.mark.parametrize("query", ["status=gone", "type=delivery", "type=message.*"])
-def test_a_filter_that_cannot_fit_is_refused(acme: TenantUnderTest, client: Client, query: str) -> None:
-    answer = client.get(f"{PATH}?{query}", headers=acme.headers())
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_filter")
 
 
 async def test_strangers_and_test_keys_see_what_is_theirs_alone(
@@ -208,14 +201,6 @@ async def test_refusals_are_problem_documents(system: LiveSystem, acme: TenantUn
             headers = {"Authorization": f"Bearer {key}", "Accept": "text/event-stream", "Last-Event-ID": last}
             answer = await client.get(PATH, headers=headers)
             assert (answer.status_code, answer.json()["code"]) == (status, code)
-
-
-def test_without_the_daemon_or_under_wsgi_the_feed_says_so(acme: TenantUnderTest, client: Client) -> None:
-    answer = client.get(PATH, headers=acme.headers())
-    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
-    redis.client("acme").set("sprayer:live:beat", 1)
-    answer = client.get(PATH, headers=acme.headers())
-    assert (answer.status_code, answer.json()["code"]) == (501, "not_here")
 
 
 async def test_nothing_is_kept_of_tenants_of_whom_nobody_looks(system: LiveSystem, acme: TenantUnderTest) -> None:

@@ -14,6 +14,7 @@ from messaging.jobs import Deliver, Target
 from sprayer_project import redis
 from subscriptions import services as subscriptions
 from subscriptions.inputs import AddressInput
+from tenants import activity
 from tests.conftest import TenantUnderTest
 from tests.live import wait_for
 from tests.messaging.dispatching import QuickHttp, dispatching, ended, handle, send
@@ -272,6 +273,7 @@ def test_a_redis_that_came_back_older_is_not_believed(alice: list[str]) -> None:
     client: Any = redis.client("acme")
     older = {key: client.dump(key) for key in client.keys("*")}
     second = send(to=alice, collapse_key=KEY)
+    assert activity.flush()
     client.flushall()
     for key, value in older.items():
         client.restore(key, 60_000, value)
