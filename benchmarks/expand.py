@@ -54,7 +54,7 @@ async def _resolved() -> int:
     cursor, found = None, 0
     while True:
         names, cursor = await selectors.expand_page(TENANT, _GROUP, _CHANNEL, cursor, _PAGE)
-        places = await selectors.addresses_of(TENANT, _CHANNEL, names, _GROUP)
+        places, _ = await selectors.addresses_of(TENANT, _CHANNEL, names, _GROUP)
         found += sum(len(place.addresses) for place in places.values() if place.subscribed)
         if cursor is None:
             return found

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -43,7 +44,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def log_in(page: Page, url: str, email: str, password: str) -> None:
-    page.goto(f"{url}/accounts/login")
+    page.goto(f"{url}/accounts/login/")
     page.get_by_label("E-mail address").fill(email)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
@@ -70,8 +71,16 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
         "messages": f"{tenant}/messages",
         "message": message,
         "delivery": str(delivery),
-        "send": f"{tenant}/send",
+        "explain": f"{message}/explain?receiver={demo['receivers'][0]}",
+        "send": f"{tenant}/send?from={demo['message_id']}",
         "live": f"{tenant}/live",
+        "receivers": f"{tenant}/receivers",
+        "receiver": f"{tenant}/receivers/{quote(demo['receivers'][0])}",
+        "suppressions": f"{tenant}/suppressions",
+        "imports": f"{tenant}/imports",
+        "groups": f"{tenant}/groups",
+        "group": f"{tenant}/groups/{quote(demo['groups'][0])}",
+        "dead-letters": f"{tenant}/dead-letters?mode=test",
         "sandbox": f"{tenant}/sandbox/email",
         "channels": channels,
         "channel": str(channel),
@@ -82,9 +91,18 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
         "key-new": f"{keys}/new",
         "key-revoke": str(revoke),
         "requests": f"{tenant}/requests",
+        "settings": f"{tenant}/settings",
+        "limits": f"{tenant}/settings/limits",
+        "members": f"{tenant}/settings/members",
+        "audit": f"{tenant}/settings/audit",
+        "tenant-delete": f"{tenant}/settings/delete",
         "account": "/accounts/",
         "not-found": f"{tenant}/nothing",
-        "login": "/accounts/login",
+        "second-factor": "/accounts/2fa/",
+        "sessions": "/accounts/sessions/",
+        "tenant-new": "/accounts/tenants/new",
+        "login": "/accounts/login/",
+        "signup": "/accounts/signup/",
     }
 
 

@@ -1,7 +1,5 @@
 """Deliveries as files: page by page, so that a million rows take no more memory than one page."""
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,6 +12,7 @@ from feedback.selectors import DeliveryRow
 from feedback.serializers import row_body
 from sprayer_project import mongo
 from sprayer_project.paging import Page
+from sprayer_project.spreadsheet import lines
 
 PAGE = 500
 PATIENCE = 10.0
@@ -23,9 +22,6 @@ COLUMNS = (
     *("id", "message", "receiver", "channel", "group", "status", "reason", "round", "address", "attempts"),
     *("provider", "provider_id", "due_at", "expires_at", "dead"),
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins so for a formula: https://owasp.org/www-community/attacks/CSV_Injection"""
-
 Pages = Iterator[Sequence[DeliveryRow]]
 
 
@@ -56,9 +52,9 @@ def _page(tenant: str, mode: str, wanted: Wanted, channels: Sequence[str], curso
 
 def _csv(found: Pages) -> Iterator[bytes]:
     """RFC 4180 with a head. An apostrophe stands before what a spreadsheet would take for a formula."""
-    yield _lines([[*COLUMNS, *(f"{status}_at" for status in TIMES)]])
+    yield lines([[*COLUMNS, *(f"{status}_at" for status in TIMES)]])
     for rows in found:
-        yield _lines([_cells(row) for row in rows])
+        yield lines([_cells(row) for row in rows])
 
 
 def _ndjson(found: Pages) -> Iterator[bytes]:
@@ -67,23 +63,9 @@ def _ndjson(found: Pages) -> Iterator[bytes]:
         yield b"".join(orjson.dumps(row_body(row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
-def _cells(row: DeliveryRow) -> list[str]:
+def _cells(row: DeliveryRow) -> list[object]:
     body = row_body(row)
-    values = [*(body[name] for name in COLUMNS), *(body["times"].get(status) for status in TIMES)]
-    return [_cell(value) for value in values]
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _lines(cells: Sequence[Sequence[str]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows(cells)
-    return text.getvalue().encode()
+    return [*(body[name] for name in COLUMNS), *(body["times"].get(status) for status in TIMES)]
 
 
 FORMATS = {"csv": Format("text/csv; charset=utf-8", _csv), "ndjson": Format("application/x-ndjson", _ndjson)}

@@ -91,6 +91,12 @@ def query(tenant: str, mode: str, wanted: Wanted, channels: Sequence[str]) -> Qu
     return Query({"tenant": tenant, "mode": mode, "_id": ids}, {})
 
 
+def newest_of_receiver(tenant: str, receiver: str, limit: int) -> list[DeliveryRow]:
+    """Those of the newest messages, live and test."""
+    indexed = {"tenant": tenant, "receiver": _receiver(receiver), "_id": _ids(Wanted())}
+    return list(find(indexed, {}, "_id", -1, limit))
+
+
 def of_receiver(tenant: str, mode: str, message: str, receiver: str) -> list[DeliveryDetail]:
     """What a message's deliveries to one receiver went through."""
     asked = query(tenant, mode, Wanted(message=message, receiver=receiver), ())

@@ -195,13 +195,15 @@ def dead(
     *,
     channel: str | None = None,
     message: str | None = None,
+    reason: str | None = None,
     cursor: str | None = None,
     limit: int = paging.DEFAULT_LIMIT,
 ) -> Page[DeliveryRow]:
     """The tenant's dead letters, newest message first."""
     prefix = dead_prefix(tenant, mode)
     indexed = {"state.dead": {"$gt": prefix, "$lt": f"{prefix}~"}}
-    return _page(indexed, _named(channel=channel, message=message), "state.dead", -1, cursor, limit, prefix)
+    rest = _named(channel=channel, message=message) | ({"state.reason": reason} if reason is not None else {})
+    return _page(indexed, rest, "state.dead", -1, cursor, limit, prefix)
 
 
 def find(

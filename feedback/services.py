@@ -131,15 +131,6 @@ def lease(deliveries: Sequence[DeliveryRow], until: datetime) -> None:
         selectors.rows().bulk_write(found, ordered=False)
 
 
-def drop_dead(tenant: str, mode: str, delivery_id: str) -> None:
-    """Take a delivery off the list of dead letters; it stays failed. Raises NotFound."""
-    row = _row(tenant, mode, delivery_id)
-    if not row.dead:
-        raise NotFound("dead_letter_not_found", f"There is no dead letter {delivery_id!r}.")
-    listed = f"{updates.dead_prefix(tenant, mode)}{delivery_id}"
-    selectors.rows().update_one({"_id": row.id, "state.dead": listed}, {"$set": {"state.dead": updates.DROPPED}})
-
-
 def roll_up(limit: int) -> int:
     """Count messages whose totals are stale and store the result; returns how many. Safe to run twice at once."""
     now = datetime.now(UTC)

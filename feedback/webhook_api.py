@@ -37,7 +37,7 @@ _EXAMPLE = OpenApiExample(
 
 class _View(ApiView):
     def actor(self) -> Actor:
-        return Actor(key=self.caller.key_id, ip=self.request.META.get("REMOTE_ADDR") or None)
+        return Actor(key=self.caller.key_id, ip=self.ip)
 
     def row(self, webhook: str) -> Webhook:
         """Raises NotFound, also for another mode's."""

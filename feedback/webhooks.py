@@ -167,6 +167,12 @@ def delete(row: Webhook, actor: Actor) -> None:
     row.delete()
 
 
+def remove_all(tenant: str) -> None:
+    """With their tenant; what waits for them is the record's, and goes there."""
+    Webhook.objects.filter(tenant__slug=tenant).delete()
+    _subscribed.forget(tenant)
+
+
 @transaction.atomic
 def disable(webhook: str, reason: Webhook.Reason) -> bool:
     """Turn off what its endpoint does not want or does not take, and have its people told; False when it was off."""
@@ -213,8 +219,7 @@ def _secrets(row: Webhook) -> tuple[str, str, datetime | None]:
 
 def _changed(row: Webhook, actor: Actor, action: str, detail: Mapping[str, Any]) -> None:
     """Note it; a path or query of a URL may hold a secret, so its host alone is named."""
-    by_key = {"key": actor.key} if actor.key else {}
-    services.audit(row.tenant, actor.user, action, row.id, {**detail, **by_key}, actor.ip)
+    services.audit(row.tenant, actor.user, action, row.id, detail, actor.ip, actor.key)
     _subscribed.forget(row.tenant.slug)
     transaction.on_commit(lambda: _subscribed.forget(row.tenant.slug))
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from messaging.channels.base import DeliveryError, Outgoing
-from sprayer_project.serializers import StrictBooleanField, StrictCharField, StrictIntegerField, StrictSerializer
+from messaging import looks
+from messaging.channels.base import DeliveryError, Look, Outgoing
+from sprayer_project.serializers import LONG, StrictBooleanField, StrictCharField, StrictIntegerField, StrictSerializer
 
 MAX_PAYLOAD = 4_096
 _MAX_PAYLOADS = {"voip": 5_120}
@@ -62,7 +63,7 @@ class SoundField(serializers.Field[Any, Any, Any, Any]):
 class Content(StrictSerializer):
     title = StrictCharField(required=False, help_text="Instead of the message's own.")
     subtitle = StrictCharField(required=False)
-    body = StrictCharField(required=False, help_text="Instead of the message's own.")
+    body = StrictCharField(required=False, style=LONG, help_text="Instead of the message's own.")
     badge = StrictIntegerField(required=False, min_value=0, help_text="0 removes the badge.")
     sound = SoundField(required=False, help_text='A name such as "default", or the object of a critical alert.')
     category = StrictCharField(required=False)
@@ -133,6 +134,18 @@ def preview(message: Outgoing) -> dict[str, Any]:
     push_type = made.headers["apns-push-type"]
     travels = {"push_type": push_type, "priority": int(made.headers["apns-priority"])}
     return {"payload_bytes": len(made.payload), "limit": _MAX_PAYLOADS.get(push_type, MAX_PAYLOAD), **travels}
+
+
+def look(message: Outgoing) -> Look:
+    """Raises DeliveryError."""
+    return look_of(json.loads(notification(message, "").payload))
+
+
+def look_of(document: Any) -> Look:
+    """What a device shows of a payload, which may be none that Apple takes."""
+    aps = document.get("aps") if isinstance(document, dict) else None
+    alert = aps.get("alert") if isinstance(aps, dict) else None
+    return looks.notification(document, alert if isinstance(alert, dict) else {"body": alert})
 
 
 def _aps(message: Outgoing) -> dict[str, Any]:

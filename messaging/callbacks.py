@@ -11,11 +11,11 @@ from django.views.decorators.csrf import csrf_exempt
 
 from feedback import services as feedback
 from feedback.events import DeliveryEvent, Status
+from messaging import retiring
 from messaging.callback_urls import mode_of
 from messaging.channels import registry
 from messaging.channels.base import OPTED_OUT, Callback, Channel
 from sprayer_project.errors import STORE_ERRORS, NotFound, SprayerError, StoreUnavailable, TooLarge, problem_response
-from subscriptions import services as subscriptions
 from tenants import selectors as tenants
 
 log = structlog.get_logger(__name__)
@@ -101,7 +101,8 @@ def _retire(channel: Channel, event: DeliveryEvent) -> None:
     word = event.reason if over else event.fact
     if word in channel.retires and event.mode == "live" and event.address_hash:
         reason = _REASONS.get(word, word)
-        subscriptions.retire_address(event.tenant, event.channel, event.address_hash, reason, event.at)
+        where = (event.tenant, event.channel, event.delivery, event.message, event.address_hash)
+        retiring.retire(*where, reason, event.at)
 
 
 def _refusal(error: SprayerError, tenant: str, channel: str) -> HttpResponse:

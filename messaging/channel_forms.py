@@ -1,6 +1,7 @@
 """A channel's own Config as people fill it in: stored secrets are never shown, and stay unless they are replaced."""
 
-from collections.abc import Collection, Mapping
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,7 @@ from messaging.channels import enabled, registry
 from messaging.channels.base import Channel
 from messaging.pacing import Pacing
 from messaging.secret_fields import secret_fields
+from sprayer_project.errors import NotFound
 from tenants import selectors as tenants
 from tenants.selectors import ChannelSettings
 
@@ -37,6 +39,14 @@ class ChannelState:
     refused_at: datetime | None
     """Since when the provider refuses the credentials."""
     refused_words: str
+    checkable: bool
+    """Whether the provider can be asked about credentials."""
+    retry_delays: Sequence[float]
+    """Seconds before attempt 2, 3 ...: the tenant's own, else the channel's."""
+    rate_limit: str
+    """The tenant's own; empty for none."""
+    published: Sequence[tuple[str, str]]
+    """(label, value) of what follows from the credentials and is for everybody to copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,8 @@ class ConfigForm:
         shown = {name: value for name, value in stored.items() if name not in self._secrets}
         self.form = _settings(channel)(data, initial=shown, auto_id="config_%s")
         self._held = held
+        if pacing := self.form.fields.get("retry_delays"):
+            pacing.widget.attrs["placeholder"] = pacing.prepare_value(list(channel.retry.delays))
         for name in self._secrets:
             _hide(self.form.fields[name], name in held)
 
@@ -90,9 +102,11 @@ class ConfigForm:
         return {name: self.values[name] for name in sorted(self._secrets - known) if self.values.get(name)}
 
     def entries(self) -> list[Entry]:
+        """Those that can be filled in."""
         return [
             Entry(field, field.name in self._held, f"{_FORGET}{field.name}" if field.name in self._forgettable else "")
             for field in self.form.visible_fields()
+            if not field.field.disabled
         ]
 
 
@@ -118,19 +132,44 @@ def label_of(channel: Channel, name: str) -> str:
     return str(channel.Config()[name].label)
 
 
+def channel_named(name: str) -> Channel:
+    """Raises NotFound."""
+    if name not in registry():
+        raise NotFound("unknown_channel", f"There is no channel {name!r}.")
+    return registry()[name]
+
+
+def address_of(text: str) -> Any:
+    """An address as it is typed, unchecked: a browser's subscription is written as JSON."""
+    try:
+        return json.loads(text) if text.startswith("{") else text
+    except ValueError:
+        return text
+
+
 def _state(channel: Channel, found: ChannelSettings | None, live: Collection[str]) -> ChannelState:
     word = ON if channel.name in live else OFF if found else UNCONFIGURED
+    values = found.values if found else {}
     return ChannelState(
         channel.name,
         channel.label,
         word,
-        _provider_label(channel, provider_of(channel, found.values if found else {})),
+        _provider_label(channel, provider_of(channel, values)),
         channel.address_kind if channel.needs_address else "",
         channel.settles_at,
         bool(channel.Config.base_fields),
         found.refused_at if found else None,
         found.refused_words if found else "",
+        type(channel).check is not Channel.check,
+        values.get("retry_delays") or channel.retry.delays,
+        str(values.get("rate_limit") or ""),
+        [(label_of(channel, name), str(values[name])) for name in _derived(channel) if values.get(name)],
     )
+
+
+def _derived(channel: Channel) -> list[str]:
+    """A field that nobody can fill in follows from the others, and is no secret."""
+    return [name for name, field in channel.Config.base_fields.items() if field.disabled]
 
 
 def _provider_label(channel: Channel, name: str) -> str:

@@ -3,14 +3,14 @@
 from typing import Any
 
 from django.contrib import messages as notices
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.debug import sensitive_post_parameters
 
 from messaging import channel_forms, credentials
 from messaging.callback_urls import callback_address
 from messaging.channel_forms import ConfigForm
-from messaging.channels import registry
+from messaging.channel_trial_views import TrialForm
 from messaging.channels.base import Channel
 from messaging.credentials import Doubt
 from tenants import console, services
@@ -32,9 +32,9 @@ def channel(request: HttpRequest, member: Membership, channel: str) -> HttpRespo
 
     The provider is asked before anything is saved: its no is final, its silence is not where the form says anyway.
     """
-    found = _channel(channel)
+    found = channel_forms.channel_named(channel)
     if request.method == "POST":
-        _authorize(request, member)
+        tenants.require(member, "channels")
     stored = _stored(member, found)
     if not found.Config.base_fields or not tenants.can(member.role, "channels"):
         return _show(request, member, found, None)
@@ -56,7 +56,7 @@ def channel(request: HttpRequest, member: Membership, channel: str) -> HttpRespo
 @console.page("channels", methods=("POST",))
 def switch(request: HttpRequest, member: Membership, channel: str) -> HttpResponse:
     """On or off, credentials untouched."""
-    found, stored, on = _channel(channel), None, request.POST.get("to") == channel_forms.ON
+    found, stored, on = channel_forms.channel_named(channel), None, request.POST.get("to") == channel_forms.ON
     stored = _stored(member, found)
     if stored is None and found.Config.base_fields:
         notices.error(request, f"{found.label} is not configured yet: save its credentials first.")
@@ -69,7 +69,7 @@ def switch(request: HttpRequest, member: Membership, channel: str) -> HttpRespon
 @console.page("channels", methods=("POST",))
 def remove(request: HttpRequest, member: Membership, channel: str) -> HttpResponse:
     """Forget a channel's credentials; its page asks before."""
-    found = _channel(channel)
+    found = channel_forms.channel_named(channel)
     services.remove_channel_config(member.tenant, found.name, by=member.user, ip=console.ip_of(request))
     notices.success(request, f"The configuration of {found.label} is removed.")
     return redirect("console-channels", member.tenant.slug)
@@ -86,21 +86,12 @@ def _show(
         "state": channel_forms.state(tenant, found),
         "form": form,
         "doubt": doubt,
+        "trial": TrialForm(found),
         "callbacks": [
             (name, callback_address(tenant, found, name)) for name in found.providers if provider in ("", name)
         ],
     }
     return console.show(request, member, "messaging/channel.html", context)
-
-
-def _channel(name: str) -> Channel:
-    if name not in registry():
-        raise Http404(f"There is no channel {name!r}.")
-    return registry()[name]
-
-
-def _authorize(request: HttpRequest, member: Membership) -> None:
-    tenants.authorize(request.user, member.tenant.slug, "channels")
 
 
 def _stored(member: Membership, found: Channel) -> tenants.ChannelSettings | None:

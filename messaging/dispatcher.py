@@ -14,12 +14,13 @@ from django.conf import settings
 
 from feedback import selectors as feedback
 from feedback.events import DeliveryEvent, Status
-from messaging import admission, claims, jobs, outcomes, payloads, routing
+from messaging import admission, claims, jobs, outcomes, payloads, retiring, routing
 from messaging.breaker import Watch
 from messaging.channels.base import Channel, DeliveryError, Outcome, Recipient
 from messaging.jobs import BadJob, Deliver, Expand
 from messaging.outcomes import Context
 from messaging.payloads import Payload
+from messaging.precedence import Precedence
 from messaging.recorder import Entry, Recorder, all_recorded, is_final
 from messaging.resolving import resolve
 from messaging.selectors import as_outgoing
@@ -28,12 +29,13 @@ from messaging.stragglers import Stragglers
 from sprayer_project import amqp, metrics, worker
 from sprayer_project.errors import STORE_ERRORS
 from sprayer_project.worker import Item
-from subscriptions import services as subscriptions
 from tenants import selectors as tenants
 from tenants.selectors import ChannelSettings
 
 log = structlog.get_logger(__name__)
 
+_TURN = 100
+"""Outcomes of a page between two turns of others."""
 _PROCESS = f"{os.getpid()}-{os.urandom(4).hex()}"
 
 
@@ -49,8 +51,9 @@ class Work:
 class Dispatcher:
     """Handles the items of one channel and lane."""
 
-    def __init__(self, channel: Channel, lane: str, recorder: Recorder):
+    def __init__(self, channel: Channel, lane: str, recorder: Recorder, precedence: Precedence):
         self._channel, self._lane, self._recorder = channel, lane, recorder
+        self._turn = precedence.turns(lane)
         self._stragglers = Stragglers()
 
     async def handle(self, items: Sequence[Item]) -> None:
@@ -95,7 +98,9 @@ class Dispatcher:
         return ready
 
     async def _deliver(self, work: Sequence[Work]) -> None:
+        await self._turn()
         resolutions = await resolve(self._channel, [(one.job, one.payload) for one in work])
+        await self._turn()
         contexts = await self._contexts(work)
         recorded: set[asyncio.Future[None]] = set()
         wanted: dict[str, list[tuple[int, Recipient]]] = defaultdict(list)
@@ -108,6 +113,7 @@ class Dispatcher:
         for tenant, asked in wanted.items():
             for index, recipient in await self._claimed(tenant, work, asked, recorded):
                 mine[index].append(recipient)
+        await self._turn()
         admitted = await admission.admit(contexts, [one.job for one in work], mine)
         recorded |= {self._recorder.record(entry) for entry in admitted.held}
         ready = {
@@ -262,11 +268,15 @@ class Dispatcher:
     ) -> DeliveryError | None:
         message = as_outgoing(context.payload, self._channel.name)
         by_id = {recipient.delivery: recipient for recipient in recipients}
+        tried = 0
         try:
             async for outcome in self._channel.send(config, message, recipients):
                 if outcome.retire and context.payload.mode == "live":
                     await self._retire(context, by_id[outcome.delivery], outcome)
                 note(outcome)
+                tried += 1
+                if tried % _TURN == 0:
+                    await self._turn()
         except DeliveryError as error:
             return error
         except STORE_ERRORS:
@@ -282,8 +292,9 @@ class Dispatcher:
     async def _retire(self, context: Context, recipient: Recipient, outcome: Outcome) -> None:
         """Best effort: an address that stays active is called dead again by the next message."""
         now = datetime.now(UTC)
-        arguments = (context.payload.tenant, self._channel.name, recipient.address_hash, outcome.reason)
+        payload, at = context.payload, min(now, outcome.dead_since or now)
+        where = (payload.tenant, self._channel.name, recipient.delivery, payload.id, recipient.address_hash)
         try:
-            await worker.in_thread(subscriptions.retire_address, *arguments, min(now, outcome.dead_since or now))
+            await worker.in_thread(retiring.retire, *where, outcome.reason, at)
         except STORE_ERRORS as error:
             log.warning("address not retired", tenant=context.payload.tenant, error=type(error).__name__)

@@ -120,4 +120,57 @@ class Erasure(Document):
     }
 
 
-DOCUMENTS = (Message, UndecodableJob, Erasure)
+class Errand(Document):
+    """Work of a tenant that sweepers do step by step: see messaging.errands."""
+
+    id = StringField(primary_key=True)
+    tenant = StringField(required=True)
+    kind = StringField(required=True)
+    by = StringField()
+    arguments = DictField()
+    progress = DictField()
+    status = StringField(required=True)
+    created_at = DateTimeField(required=True)
+    updated_at = DateTimeField(required=True)
+    look_at = DateTimeField()
+    """When the next step is due, or a step that was begun counts as killed."""
+    tries = IntField(default=0)
+    """Steps in a row that failed."""
+    forget_at = DateTimeField()
+
+    meta = {
+        "collection": "errands",
+        "auto_create_index": False,
+        "indexes": [
+            {"fields": ["tenant", "kind", "-id"], "name": "newest"},
+            {"fields": ["status", "look_at"], "name": "sweep"},
+            {"fields": ["forget_at"], "expireAfterSeconds": 0, "name": "ttl"},
+        ],
+    }
+
+
+class ImportChunk(Document):
+    """Rows of a file that is being imported, in the order of their numbers: see messaging.imports.
+
+    Its id is "<errand>/<number>". Once they are written the rows go, and what was bad of them stays for the report.
+    """
+
+    id = StringField(primary_key=True)
+    tenant = StringField(required=True)
+    rows = ListField(DictField())
+    bad = ListField(DictField())
+    done = BooleanField(required=True)
+    forget_at = DateTimeField(required=True)
+
+    meta = {
+        "collection": "import_chunks",
+        "auto_create_index": False,
+        "strict": False,
+        "indexes": [
+            {"fields": ["tenant"], "name": "by_tenant"},
+            {"fields": ["forget_at"], "expireAfterSeconds": 0, "name": "ttl"},
+        ],
+    }
+
+
+DOCUMENTS = (Message, UndecodableJob, Erasure, Errand, ImportChunk)

@@ -8,12 +8,12 @@ from typing import Any
 
 from messaging import channels, drafting, explain_verdicts, payloads
 from messaging.channels.base import Channel, DeliveryError
-from messaging.explain import AddressState, ChannelStory, addresses_of, of_addresses
+from messaging.explain import AddressState, ChannelStory, addresses_of, of_addresses, plain_state
 from messaging.explain_verdicts import Finding, Verdict, of_channel
 from messaging.routing import targets_of
 from messaging.selectors import as_outgoing
 from sprayer_project import mongo
-from subscriptions import reaching
+from subscriptions import reaching, suppressions
 from subscriptions.reaching import ReceiverRow
 from tenants.selectors import ChannelSettings
 
@@ -114,10 +114,12 @@ def _named(draft: _Draft, rows: Mapping[str, ReceiverRow]) -> list[ReceiverStory
 
 
 def _plain(draft: _Draft) -> list[ReceiverStory]:
-    stories = []
-    for item in draft.record["to"]["addresses"]:
+    stories, record = [], draft.record
+    plain = [(item["channel"], item["hash"]) for item in record["to"]["addresses"]]
+    suppressed = suppressions.states(record["tenant"], plain) if record["mode"] == "live" else {}
+    for item in record["to"]["addresses"]:
         channel = channels.channel(item["channel"])
-        address = AddressState(address=channel.mask_address(item["address"]), status="active")
+        address = plain_state(channel, item["address"], suppressed.get((channel.name, item["hash"])))
         stories.append(ReceiverStory(f"addr:{item['hash']}", [_judged(draft, channel, [address])]))
     return stories
 

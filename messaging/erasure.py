@@ -20,9 +20,10 @@ from messaging import inbox, payloads
 from messaging.documents import Erasure, Message
 from sprayer_project.ids import first_id
 from sprayer_project.mongo import DURABLE
-from subscriptions import reaching
+from subscriptions import reaching, suppressions
 from subscriptions import services as subscriptions
 from tenants import services as tenants
+from tenants.models import User
 
 log = structlog.get_logger(__name__)
 
@@ -40,11 +41,11 @@ class Erased:
     """Whether everything was found in this step; else the sweeper goes on at once."""
 
 
-def erase(tenant: str, receiver: str, key: str) -> Erased:
+def erase(tenant: str, receiver: str, key: str = "", by: User | None = None, ip: str | None = None) -> Erased:
     """Erase a receiver or, as addr:<hash>, a plain address. Raises the errors of MongoDB and SQL.
 
-    Repeating it is harmless: within a day it continues the same erasure. key: the id of the API key that asks, for the
-    audit log, which has the mark and not the name.
+    Repeating it is harmless: within a day it continues the same erasure. key, by and ip: the id of the API key
+    or the person that asks, and from where, for the audit log, which has the mark and not the name.
     """
     now = datetime.now(UTC)
     row = reaching.receivers_named(tenant, [receiver]).get(receiver)
@@ -60,7 +61,9 @@ def erase(tenant: str, receiver: str, key: str) -> Erased:
         return_document=ReturnDocument.AFTER,
     )
     subscriptions.erase_receiver(tenant, receiver)
-    tenants.audit(tenant, None, "receiver.erased", note["mark"], {"key": key})
+    for name in note["names"]:
+        suppressions.erase_address(tenant, name.removeprefix("addr:"))
+    tenants.audit(tenant, by, "receiver.erased", note["mark"], ip=ip, key=key)
     done = _step(note)
     log.info("receiver erased", tenant=tenant, mark=note["mark"], done=done)
     return Erased(note["mark"], done)

@@ -31,5 +31,5 @@ class EraseView(ApiView):
         responses={200: ErasedSerializer},
     )
     def post(self, request: Request, receiver: str) -> Response:
-        found = erasure.erase(self.caller.tenant, named(receiver, ""), self.caller.key_id)
+        found = erasure.erase(self.caller.tenant, named(receiver, ""), key=self.caller.key_id, ip=self.ip)
         return Response({"receiver": found.mark, "status": "erased" if found.done else "erasing"})

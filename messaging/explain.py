@@ -13,8 +13,9 @@ from messaging.channels.base import OPTED_OUT, Channel
 from messaging.explain_verdicts import Finding, Verdict, of_channel, of_delivery
 from messaging.routing import targets_of
 from sprayer_project.errors import NotFound
-from subscriptions import reaching
+from subscriptions import reaching, suppressions
 from subscriptions.reaching import ReceiverRow
+from subscriptions.suppressions import SuppressionRow
 from tenants.selectors import ChannelSettings
 
 _BEST = (
@@ -72,6 +73,8 @@ class _Case:
     reach: Mapping[str, frozenset[str]]
     """Those of the message's groups that have the receiver now, and the channels on which each reaches it."""
     settings: Mapping[str, ChannelSettings]
+    suppression: SuppressionRow | None = None
+    """Of the plain address, if there is one."""
 
     @property
     def groups(self) -> Sequence[str]:
@@ -98,6 +101,9 @@ def explain(tenant: str, mode: str | None, message: str, receiver: str) -> Expla
     groups = record["to"]["groups"]
     reach = reaching.reach(tenant, row, groups) if row and groups else {}
     case = _Case(record, receiver, row, reach, explain_verdicts.settings_of(tenant, record["mode"]))
+    if case.plain and record["mode"] == "live":
+        place = case.plain["channel"], case.plain["hash"]
+        case = replace(case, suppression=suppressions.states(tenant, [place]).get(place))
     found: dict[str, list[DeliveryDetail]] = {}
     for detail in search.of_receiver(tenant, record["mode"], message, receiver):
         found.setdefault(detail.row.channel, []).append(detail)
@@ -121,6 +127,14 @@ def addresses_of(channel: Channel, row: ReceiverRow | None) -> list[AddressState
     ]
 
 
+def plain_state(channel: Channel, address: str, suppression: SuppressionRow | None) -> AddressState:
+    """A plain address as it stands now, masked: suppressed is to it what retired is to a receiver's."""
+    masked = channel.mask_address(address)
+    if suppression is None:
+        return AddressState(address=masked, status="active")
+    return AddressState(address=masked, status="retired", reason=suppression.reason, retired_at=suppression.at)
+
+
 def of_addresses(channel: Channel, addresses: Sequence[AddressState]) -> Finding | None:
     """Why a receiver with these addresses cannot be reached on a channel; None: it can."""
     if not channel.needs_address or any(address.status == "active" for address in addresses):
@@ -136,7 +150,7 @@ def of_addresses(channel: Channel, addresses: Sequence[AddressState]) -> Finding
 def _story(case: _Case, channel: Channel, deliveries: Sequence[DeliveryDetail]) -> ChannelStory:
     addresses = addresses_of(channel, case.row)
     if case.plain and case.plain["channel"] == channel.name:
-        addresses = [AddressState(address=channel.mask_address(case.plain["address"]), status="active")]
+        addresses = [plain_state(channel, case.plain["address"], case.suppression)]
     finding = _of_deliveries(case, channel, deliveries, addresses) or _without_delivery(case, channel, addresses)
     return ChannelStory(
         channel=channel.name,

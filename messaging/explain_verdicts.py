@@ -57,7 +57,7 @@ class Finding:
 
 _SUPPRESSED = {
     "no_address": Finding(Verdict.NO_ADDRESS, "The receiver had no address on this channel."),
-    "retired": Finding(Verdict.ADDRESS_RETIRED, "Every address of the receiver on this channel was retired."),
+    "retired": Finding(Verdict.ADDRESS_RETIRED, "Every address that it could have gone to was retired."),
     OPTED_OUT: Finding(Verdict.OPTED_OUT, "The receiver does not want messages on this channel."),
     "replaced": Finding(Verdict.REPLACED, "A newer message with the same collapse key took its place."),
     "unsubscribed": Finding(Verdict.NOT_SUBSCRIBED, "The receiver had left the group when its turn came."),

@@ -14,8 +14,9 @@ import aiohttp
 import orjson
 
 from feedback.events import Status
-from messaging.channels.base import DeliveryError, Outcome, Outgoing, Recipient
+from messaging.channels.base import DeliveryError, Look, Outcome, Outgoing, Recipient
 from messaging.google_tokens import Account
+from messaging.looks import notification
 from sprayer_project.outbound import parse_retry_after
 
 CONCURRENCY = 100
@@ -221,6 +222,12 @@ def preview(message: Outgoing) -> dict[str, Any]:
     parts = message_parts(message)
     counted = _size(parts.get("data", {}), parts.get("notification", {})) + _RESERVED
     return {"payload_bytes": counted, "limit": MAX_PAYLOAD, "priority": parts["android"]["priority"].lower()}
+
+
+def look(message: Outgoing) -> Look:
+    """Raises DeliveryError."""
+    parts = message_parts(message)
+    return notification({"message": parts}, parts.get("notification", {}))
 
 
 def _size(*parts: Mapping[str, str]) -> int:

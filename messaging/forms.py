@@ -1,10 +1,7 @@
-"""Forms of the console: filters of the lists, and a message to send."""
+"""Filters of the console's lists of messages and deliveries."""
 
-import hashlib
-import json
-import uuid
-from collections.abc import Mapping, Sequence
-from datetime import UTC, tzinfo
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -12,63 +9,125 @@ from django import forms
 from django.http import QueryDict
 
 from feedback.events import Status
-from messaging import channels, selectors
+from messaging import channels, search, selectors
 
 _LOCAL_TIME = "%Y-%m-%dT%H:%M"
 
 
-def _choices(every: str, names: Sequence[str]) -> list[tuple[str, str]]:
+def choices(every: str, names: Sequence[str]) -> list[tuple[str, str]]:
     return [("", every), *((name, name) for name in names)]
 
 
-def _time_field(label: str) -> forms.DateTimeField:
+def time_field(label: str, **options: Any) -> forms.DateTimeField:
+    """A time in the zone of zone_field, which in_zone puts into UTC."""
     widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_LOCAL_TIME)
-    return forms.DateTimeField(required=False, label=label, widget=widget)
+    return forms.DateTimeField(required=False, label=label, widget=widget, **options)
+
+
+def zone_field() -> forms.CharField:
+    """The viewer's zone, which console.js fills in."""
+    return forms.CharField(required=False, max_length=60, widget=forms.HiddenInput(attrs={"data-zone": True}))
+
+
+class LongText(forms.CharField):
+    """Several lines, each ended as a program writes it: browsers send CR and LF."""
+
+    widget = forms.Textarea(attrs={"rows": 4})
+
+    def __init__(self, **options: Any):
+        super().__init__(strip=False, **options)
+
+    def to_python(self, value: Any) -> str:
+        return str(super().to_python(value)).replace("\r\n", "\n")
 
 
 class MessageFilter(forms.Form):
-    """What the list of messages shows. Times are in `zone`, which console.js fills with the viewer's own."""
+    """What the list of messages shows. Times are in `zone`."""
 
-    mode = forms.ChoiceField(required=False, choices=_choices("Live and test", ("live", "test")))
-    status = forms.ChoiceField(required=False, choices=_choices("Any status", selectors.STATUSES))
+    RECEIVER, GROUP, ADDRESS, KEY, IDENTIFIER = "receiver", "group", "address", "key", "id"
+
+    find = forms.ChoiceField(
+        required=False,
+        label="Search by",
+        choices=[
+            (RECEIVER, "Receiver"),
+            (GROUP, "Group"),
+            (ADDRESS, "Plain address"),
+            (KEY, "Idempotency key"),
+            (IDENTIFIER, "Id"),
+        ],
+        widget=forms.Select(attrs={"data-with": "q"}),
+    )
+    q = forms.CharField(
+        required=False,
+        max_length=4_096,
+        label="Search for",
+        widget=forms.TextInput(attrs={"type": "search", "placeholder": "Exactly as written", "spellcheck": "false"}),
+    )
+    mode = forms.ChoiceField(required=False, choices=choices("Live and test", ("live", "test")))
+    status = forms.ChoiceField(required=False, choices=choices("Any status", selectors.STATUSES))
     channel = forms.ChoiceField(required=False)
-    receiver = forms.CharField(required=False, max_length=256)
-    group = forms.CharField(required=False, max_length=256)
-    since = _time_field("From")
-    until = _time_field("Until")
-    zone = forms.CharField(required=False, max_length=60, widget=forms.HiddenInput(attrs={"data-zone": True}))
+    since = time_field("From")
+    until = time_field("Until")
+    zone = zone_field()
 
-    def __init__(self, asked: QueryDict):
-        super().__init__(asked, auto_id="filter_%s")
+    def __init__(self, asked: QueryDict, tenant: str):
+        self._tenant = tenant
+        super().__init__(_searched(asked), auto_id="filter_%s")
         names = list(channels.registry())
-        self.fields["channel"] = forms.ChoiceField(required=False, choices=_choices("Any channel", names))
-        self.order_fields(["mode", "status", "channel", "receiver", "group", "since", "until", "zone"])
+        self.fields["channel"] = forms.ChoiceField(required=False, choices=choices("Any channel", names))
 
     def values(self) -> dict[str, Any]:
         """Arguments of selectors.messages; a filter that is not understood does not filter."""
         self.is_valid()
-        found = {name: value for name, value in self.cleaned_data.items() if value and name != "zone"}
-        zone = _zone(self.cleaned_data.get("zone", ""))
+        values = self.cleaned_data
+        found = {name: values[name] for name in ("mode", "status", "channel") if values.get(name)}
         for name in ("since", "until"):
-            if at := found.get(name):
-                found[name] = at.replace(tzinfo=zone).astimezone(UTC)
-        return {"mode": None} | found
+            if at := values.get(name):
+                found[name] = in_zone(at, values.get("zone", ""))
+        return {"mode": None} | found | self._search()
+
+    @property
+    def narrowing(self) -> list[forms.BoundField]:
+        """All but the search, in the order of the page."""
+        return [self[name] for name in ("mode", "status", "channel", "since", "until")]
+
+    @property
+    def identifier(self) -> str:
+        """The message or delivery that is looked for by its id, or by what looks like one; else empty."""
+        self.is_valid()
+        text = str(self.cleaned_data.get("q", ""))
+        named = self.cleaned_data.get("find") == self.IDENTIFIER or text.startswith(("msg_", "dlv_"))
+        return text if named else ""
 
     @property
     def in_use(self) -> bool:
-        return any(self.values().values())
+        return any(self.values().values()) or bool(self.identifier)
+
+    def _search(self) -> dict[str, Any]:
+        text = self.cleaned_data.get("q")
+        if not text or self.identifier:
+            return {}
+        match self.cleaned_data.get("find"):
+            case self.GROUP:
+                return {"group": text}
+            case self.ADDRESS:
+                return {"address_hash": search.hashes_of(self._tenant, text) or ["none"]}
+            case self.KEY:
+                return {"idempotency_key": text}
+        return {"receiver": text}
 
 
 class DeliveryFilter(forms.Form):
     """What the list of a message's deliveries shows."""
 
-    status = forms.ChoiceField(required=False, choices=_choices("Any status", list(Status)))
+    status = forms.ChoiceField(required=False, choices=choices("Any status", list(Status)))
     channel = forms.ChoiceField(required=False)
     receiver = forms.CharField(required=False, max_length=256)
 
     def __init__(self, asked: QueryDict, names: Sequence[str]):
         super().__init__(asked, auto_id="filter_%s")
-        self.fields["channel"] = forms.ChoiceField(required=False, choices=_choices("Any channel", names))
+        self.fields["channel"] = forms.ChoiceField(required=False, choices=choices("Any channel", names))
 
     def values(self) -> dict[str, Any]:
         """Fields of feedback.search.Wanted."""
@@ -76,114 +135,18 @@ class DeliveryFilter(forms.Form):
         return {name: value for name, value in self.cleaned_data.items() if value}
 
 
-class SendForm(forms.Form):
-    """A message to one receiver, group or plain address."""
-
-    RECEIVER, GROUP, ADDRESS = "receiver", "group", "address"
-
-    mode = forms.ChoiceField(
-        choices=[("test", "Test"), ("live", "Live")],
-        initial="test",
-        widget=forms.RadioSelect,
-        help_text="Test messages go to the sandbox. Live ones reach people.",
-    )
-    target = forms.ChoiceField(
-        label="To",
-        choices=[(RECEIVER, "A receiver"), (GROUP, "A group"), (ADDRESS, "A plain address")],
-        initial=RECEIVER,
-        widget=forms.RadioSelect(attrs={"data-shows": True}),
-    )
-    receiver = forms.CharField(required=False, max_length=256)
-    group = forms.CharField(required=False, max_length=256)
-    address_channel = forms.ChoiceField(required=False, label="Channel of the address")
-    address = forms.CharField(required=False, max_length=4_096, help_text="As +34600000001, a mailbox or a URL.")
-    channels = forms.MultipleChoiceField(
-        required=False, widget=forms.CheckboxSelectMultiple, help_text="None chosen: every channel that the target has."
-    )
-    title = forms.CharField(required=False, max_length=1_000)
-    body = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 4}))
-    type = forms.CharField(required=False, max_length=100, help_text="Your own word for this kind: score.changed.")
-    json_data = forms.CharField(
-        required=False,
-        label="JSON data",
-        widget=forms.Textarea(attrs={"rows": 4, "class": "mono", "spellcheck": "false"}),
-        help_text='For your own code: {"match": 17}',
-    )
-    idempotency_key = forms.CharField(
-        max_length=64, widget=forms.HiddenInput, initial=lambda: f"console-{uuid.uuid4()}"
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        known = channels.registry()
-        named = [(name, channel.label) for name, channel in known.items()]
-        addressed = [(name, channel.label) for name, channel in known.items() if channel.needs_address]
-        for field, choices in (("channels", named), ("address_channel", addressed)):
-            choice_field = self.fields[field]
-            assert isinstance(choice_field, forms.ChoiceField)
-            choice_field.choices = choices
-
-    def clean_json_data(self) -> Any:
-        raw = self.cleaned_data["json_data"].strip()
-        try:
-            return json.loads(raw) if raw else None
-        except ValueError as error:
-            raise forms.ValidationError(f"This is not JSON: {error}") from error
-
-    def clean(self) -> dict[str, Any]:
-        values: dict[str, Any] = super().clean() or self.cleaned_data
-        target = values.get("target")
-        if target and not values.get(target) and target not in self.errors:
-            self.add_error(target, "Say to whom the message goes.")
-        if target == self.ADDRESS and not values.get("address_channel"):
-            self.add_error("address_channel", "Choose the channel of this address.")
-        return values
-
-    def message(self) -> dict[str, Any]:
-        """The body that POST /messages takes, of this valid form."""
-        values = self.cleaned_data
-        to: dict[str, list[Any]] = {
-            self.RECEIVER: {"receivers": [values["receiver"]]},
-            self.GROUP: {"groups": [values["group"]]},
-            self.ADDRESS: {"addresses": [{"channel": values["address_channel"], "address": values["address"]}]},
-        }[values["target"]]
-        content = {name: values[name] for name in ("type", "title", "body") if values[name]}
-        if values["json_data"] is not None:
-            content["data"] = values["json_data"]
-        body: dict[str, Any] = {"to": to, "content": content}
-        return body | ({"channels": values["channels"]} if values["channels"] else {})
-
-    def key(self, body: Mapping[str, Any]) -> str:
-        """The same form sent twice is one message; changed in between, it is another."""
-        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-        return f"console-{self.cleaned_data['idempotency_key']}-{digest[:32]}"
-
-    def refuse(self, problem: Mapping[str, Any]) -> None:
-        """Put a problem document's pointers at the fields that they are about."""
-        errors = problem.get("errors", ())
-        for error in errors:
-            self.add_error(_field_of(error["pointer"]), error["detail"])
-        if not errors:
-            self.add_error(None, problem["detail"])
+def in_zone(at: datetime, zone: str) -> datetime:
+    """A time that was written in this zone, in UTC."""
+    return at.replace(tzinfo=_zone(zone)).astimezone(UTC)
 
 
-def _field_of(pointer: str) -> str | None:
-    match pointer.split("/")[1:]:
-        case ["to", "receivers", *_]:
-            return "receiver"
-        case ["to", "groups", *_]:
-            return "group"
-        case ["to", "addresses", _, "channel"]:
-            return "address_channel"
-        case ["to", "addresses", *_]:
-            return "address"
-        case ["content", "data", *_]:
-            return "json_data"
-        case ["content", ("type" | "title" | "body") as name, *_]:
-            return name
-        case ["channels", *_]:
-            return "channels"
-    return None
+def _searched(asked: QueryDict) -> QueryDict:
+    """With ?receiver= or ?group= of a link as a search."""
+    given = asked.copy()
+    for name in (MessageFilter.RECEIVER, MessageFilter.GROUP):
+        if name in asked and "q" not in asked:
+            given["find"], given["q"] = name, str(asked[name])
+    return given
 
 
 def _zone(name: str) -> tzinfo:

@@ -99,6 +99,15 @@ def all_present(tenant: str) -> set[str]:
         return set().union(*pipeline.execute())
 
 
+def count(tenant: str) -> int:
+    """How many receivers living processes hold; one that two of them hold counts twice. Raises redis errors."""
+    client: Any = redis.client(tenant)
+    with client.pipeline(transaction=False) as pipeline:
+        for process in _living(tenant):
+            pipeline.scard(_held_key(tenant, process))
+        return sum(pipeline.execute())
+
+
 async def _note(tenant: str, process: str) -> None:
     """The process holds receivers of the tenant: noted before it holds any, for whoever finds it dead."""
     client: Any = redis.aclient(tenant)

@@ -31,7 +31,7 @@ CHANNEL = "websocket"
 WAKE = "sprayer:wake:"
 """Prefix of the pub/sub channel of one process."""
 BUDGET = 262_144
-_AT_ONCE = 200
+AT_ONCE = 200
 """Receivers of one script: nobody else is served while it runs, some milliseconds."""
 _CARRIED = 16_384
 """Bytes of the longest frame that travels in wake-ups."""
@@ -262,7 +262,7 @@ def _entry(offset: str, fields: list[str]) -> Entry:
 def _parts(recipients: Sequence[Recipient]) -> Iterator[list[Recipient]]:
     """Recipients that have round and group in common, as many as one script may take."""
     for _, alike in groupby(recipients, lambda recipient: (recipient.round, recipient.group)):
-        while some := list(islice(alike, _AT_ONCE)):
+        while some := list(islice(alike, AT_ONCE)):
             yield some
 
 

@@ -1,9 +1,11 @@
 """Reporting what left inboxes before its receiver acknowledged it: overflowed, or replaced by a newer message.
 
 Appending notes it in Redis in the same step that takes it out, so that a process that dies in between loses nothing:
-whoever appends next for the tenant reports it.
+whoever appends next for the tenant reports it. No append waits for that: of a process that appends all the time to full
+inboxes, one task a tenant reports what has come together.
 """
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +23,9 @@ from sprayer_project.errors import STORE_ERRORS
 
 log = structlog.get_logger(__name__)
 
-
 _SOME = 500
+_GATHER = 0.1
+"""Seconds between two reports of a tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +38,44 @@ class Ended:
     entry: Entry
 
 
+class Reports:
+    """What one process reports, tenant by tenant, on the event loop that asks."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._asked: set[str] = set()
+
+    def ask(self, tenant: str) -> None:
+        """Something is noted for a tenant: report it soon."""
+        self._asked.add(tenant)
+        if tenant not in self._tasks:
+            self._tasks[tenant] = asyncio.create_task(self._run(tenant))
+
+    async def aclose(self) -> None:
+        """Wait for what was asked."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+
+    async def _run(self, tenant: str) -> None:
+        try:
+            while tenant in self._asked:
+                self._asked.discard(tenant)
+                await report(tenant)
+                await asyncio.sleep(_GATHER)
+        except Exception:
+            log.exception("what left inboxes could not be reported", tenant=tenant)
+        finally:
+            del self._tasks[tenant]
+
+
 async def report(tenant: str) -> None:
     """Report all that is noted for a tenant. Where a store is away it stays noted."""
     try:
         while found := await noted(tenant):
             await feedback.areport(await _events(tenant, found))
             await _forget(tenant, found)
+            if len(found) < _SOME:
+                break
     except STORE_ERRORS as error:
         log.warning("what left inboxes is reported later", tenant=tenant, error=type(error).__name__)
 

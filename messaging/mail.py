@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
 from django.core.validators import EmailValidator
 
-from messaging.channels.base import DeliveryError, Outgoing, Recipient
+from messaging.channels.base import DeliveryError, Look, Outgoing, Recipient
 from messaging.esps import ESPS
 from messaging.mail_reference import reference_to, to_metadata
 from messaging.unsubscribing import unsubscribe_headers
@@ -67,6 +67,13 @@ def preview(message: Outgoing) -> dict[str, Any]:
         "html_bytes": len(str(own.get("html") or "").encode(errors="replace")),
         "attachments": len(own.get("attachments") or ()),
     }
+
+
+def look(message: Outgoing) -> Look:
+    """Raises DeliveryError for a mail with nothing in it."""
+    check_words(message)
+    html = str(message.overrides.get("html") or "")
+    return Look(shape="mail", title=_subject(message), text=_text(message), html=html)
 
 
 def compose(

@@ -16,7 +16,7 @@ from messaging.esps import BASIC_AUTH, ESPS
 from messaging.mail import mailbox
 from messaging.mail_attachments import MEDIA_TYPE
 from sprayer_project.outbound import is_allowed_private
-from sprayer_project.serializers import StrictCharField, StrictSerializer
+from sprayer_project.serializers import LONG, StrictCharField, StrictSerializer
 
 _header = re.compile(
     r"(?:List-[A-Za-z-]+|X-[A-Za-z0-9-]+|In-Reply-To|References|Auto-Submitted|Precedence|Feedback-ID)"
@@ -126,12 +126,21 @@ class EmailContent(serializers.Serializer[Any]):
     """What a message says for e-mail alone; subject and text are otherwise the content's title and body."""
 
     subject = serializers.CharField(required=False, max_length=998)
-    text = serializers.CharField(required=False, trim_whitespace=False)
-    html = serializers.CharField(required=False, trim_whitespace=False)
+    text = serializers.CharField(required=False, trim_whitespace=False, style=LONG)
+    html = serializers.CharField(required=False, trim_whitespace=False, style=LONG, label="HTML")
     reply_to = serializers.EmailField(required=False)
-    headers = serializers.DictField(child=serializers.CharField(max_length=998), required=False)
-    attachments = serializers.ListField(child=AttachmentContent(), required=False, max_length=10)
-    unsubscribe = UnsubscribeField(required=False)
+    headers = serializers.DictField(
+        child=serializers.CharField(max_length=998), required=False, help_text='By name: {"X-Order": "17"}'
+    )
+    attachments = serializers.ListField(
+        child=AttachmentContent(),
+        required=False,
+        max_length=10,
+        help_text='Carried or fetched: [{"name": "a.txt", "content": "SGVsbG8="}, {"url": "https://example.com/a.pdf"}]',
+    )
+    unsubscribe = UnsubscribeField(
+        required=False, help_text="true, false, or an https URL of yours that takes the one-click POST."
+    )
 
     def validate_headers(self, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():

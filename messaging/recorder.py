@@ -20,6 +20,8 @@ from sprayer_project.errors import STORE_ERRORS
 log = structlog.get_logger(__name__)
 
 _MOST = 500
+_TURN = 100
+"""Events between two turns of others on the event loop."""
 _MARK_GRACE = 3600
 
 
@@ -108,7 +110,11 @@ async def all_recorded(futures: Iterable["asyncio.Future[None]"]) -> None:
 
 async def _write(entries: Sequence[Entry]) -> None:
     now = datetime.now(UTC)
-    encoded = [entry.event.to_json() for entry in entries]
+    encoded = []
+    for entry in entries:
+        encoded.append(entry.event.to_json())
+        if len(encoded) % _TURN == 0:
+            await asyncio.sleep(0)
     ends: dict[str, claims.Marks] = defaultdict(dict)
     deferrals: dict[str, claims.Marks] = defaultdict(dict)
     for entry, text in zip(entries, encoded, strict=True):

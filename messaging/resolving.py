@@ -23,23 +23,33 @@ class Resolution:
 
 async def resolve(channel: Channel, work: Sequence[tuple[Deliver, Payload]]) -> list[Resolution]:
     """One Resolution a job, with one look-up a tenant and group. Raises redis errors."""
-    asked: dict[tuple[str, str | None], set[str]] = defaultdict(set)
+    asked: dict[tuple[str, str | None], tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     for job, payload in work:
-        names = [target.receiver for target in job.targets if target.address_hash not in payload.addresses]
-        asked[job.tenant, job.group].update(names)
+        names, plain = asked[job.tenant, job.group]
+        for target in job.targets:
+            if target.address_hash not in payload.addresses:
+                names.add(target.receiver)
+            elif payload.mode == "live":  # what became of test messages suppresses nothing, nor is it asked
+                plain.add(str(target.address_hash))
     found = {
-        key: await subscribers.addresses_of(key[0], channel.name, sorted(names), key[1])
-        for key, names in asked.items()
-        if names
+        key: await subscribers.addresses_of(key[0], channel.name, sorted(names), key[1], sorted(plain))
+        for key, (names, plain) in asked.items()
+        if names or plain
     }
-    return [_resolution(channel, job, payload, found.get((job.tenant, job.group), {})) for job, payload in work]
+    return [_resolution(channel, job, payload, *found.get((job.tenant, job.group), ({}, {}))) for job, payload in work]
 
 
-def _resolution(channel: Channel, job: Deliver, payload: Payload, found: dict[str, Resolved]) -> Resolution:
+def _resolution(
+    channel: Channel, job: Deliver, payload: Payload, found: dict[str, Resolved], suppressed: dict[str, str]
+) -> Resolution:
     resolution = Resolution()
     over = _over(payload)
+    if payload.mode != "live":
+        suppressed = {}
     for target in job.targets:
         recipients, missing = _recipients(channel, job, payload, target, found.get(target.receiver))
+        if target.address_hash in payload.addresses and target.address_hash in suppressed:
+            missing = _missing({suppressed[target.address_hash]})
         if over:
             resolution.ended += [(recipient, *over) for recipient in recipients or [_nobody(job, target, channel.name)]]
         elif missing:

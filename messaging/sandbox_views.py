@@ -11,9 +11,11 @@ from django.urls import reverse
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 
 from messaging.channels import registry
+from messaging.channels.base import Channel, Look
+from messaging.framing import framed, with_frames
 from messaging.sandbox import declared
+from messaging.sandbox.base import Gateway
 from messaging.sandbox_client import arrived
-from sprayer_project.csp import POLICY
 from sprayer_project.errors import StoreUnavailable
 from tenants import console
 from tenants.models import Membership
@@ -21,8 +23,6 @@ from tenants.models import Membership
 SHOWN = 50
 _SHORT = 120
 _APART = frozenset({"arrival", "at", "html"})
-# A stranger's HTML: no script, nothing from outside, no form; its own styles may stay.
-_HTML_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,17 @@ class Arrival:
 
     id: str
     at: datetime
+    to: str
+    look: Look
+    headline: str
+    answer: str
+    """What the gateway answered; empty where it always says yes."""
+    refused: bool
     facts: Sequence[tuple[str, Any]]
     """What fits on a line."""
     texts: Sequence[tuple[str, str]]
     parts: Sequence[tuple[str, Any]]
     """JSON."""
-    has_html: bool
 
 
 @console.page()
@@ -48,9 +53,7 @@ def index(request: HttpRequest, member: Membership) -> HttpResponse:
 def sandbox(request: HttpRequest, member: Membership, channel: str) -> HttpResponse:
     """What arrived on one channel, newest first, and which addresses have an outcome of their own."""
     context = _context(member, channel)
-    response = console.show(request, member, "messaging/sandbox.html", context)
-    response["Content-Security-Policy"] = f"{POLICY}; frame-src 'self'"
-    return response
+    return with_frames(console.show(request, member, "messaging/sandbox.html", context))
 
 
 @console.page()
@@ -70,9 +73,7 @@ def sandbox_html(request: HttpRequest, member: Membership, channel: str, arrival
     found = next((row for row in rows if row["arrival"] == arrival and row.get("html")), None)
     if found is None:
         raise Http404("Nothing with HTML in it arrived under this id, or too much came after it.")
-    response = HttpResponse(str(found["html"]))
-    response["Content-Security-Policy"] = _HTML_POLICY
-    return response
+    return framed(str(found["html"]))
 
 
 def _context(member: Membership, channel: str) -> dict[str, Any]:
@@ -87,10 +88,10 @@ def _context(member: Membership, channel: str) -> dict[str, Any]:
         "channel": registry()[channel],
         "channels": [registry()[name] for name in declared()],
         "running": running,
-        "arrivals": [_shown(row) for row in rows],
+        "arrivals": [_shown(row, gateway) for row in rows],
         "newest": newest,
         "live_url": reverse("console-sandbox-live", args=[tenant, channel]) + f"?seen={newest}",
-        "magic": gateway.magic,
+        "magic": [(one, _is_whole(registry()[channel], one.address)) for one in gateway.magic],
         "magic_place": gateway.magic_place,
     }
 
@@ -101,17 +102,32 @@ def _known(channel: str) -> str:
     return channel
 
 
-def _shown(row: Mapping[str, Any]) -> Arrival:
+def _is_whole(channel: Channel, address: str) -> bool:
+    """Whether a magic address can be used as it is written, or stands for many."""
+    try:
+        channel.clean_address(address)
+    except ValueError:
+        return False
+    return "<" not in address
+
+
+def _shown(row: Mapping[str, Any], gateway: type[Gateway]) -> Arrival:
+    to, look = gateway.seen(row)
     said = {name: _line(value) for name, value in row.items() if name not in _APART and value not in (None, "", {}, [])}
     plain = {name: value for name, value in said.items() if not isinstance(value, dict | list)}
     long = {name for name, value in plain.items() if len(str(value)) > _SHORT or "\n" in str(value)}
+    answer = row.get("answer", row.get("status", ""))
     return Arrival(
         id=row["arrival"],
         at=datetime.fromisoformat(row["at"]),
+        to=to,
+        look=look,
+        headline=look.title or look.text or str(row.get("reason") or row.get("method") or ""),
+        answer="no answer" if answer == 0 else str(answer),
+        refused=answer != "" and not 200 <= int(answer) < 300,
         facts=[(name, value) for name, value in plain.items() if name not in long],
         texts=[(name, str(plain[name])) for name in plain if name in long],
         parts=[(name, value) for name, value in said.items() if name not in plain],
-        has_html=bool(row.get("html")),
     )
 
 

@@ -4,7 +4,7 @@ A message's id begins with its time, so that a period and a cursor are ranges of
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -35,8 +35,8 @@ class Wanted:
     channel: str | None = None
     group: str | None = None
     receiver: str | None = None
-    address_hash: str | None = None
-    """Of a plain address."""
+    address_hash: str | Sequence[str] | None = None
+    """Of a plain address; several where it may be one of several channels."""
     idempotency_key: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -61,7 +61,7 @@ def query(tenant: str, mode: str | None, wanted: Wanted, before: str | None = No
         "channels": channels.channel(wanted.channel).name if wanted.channel else None,
         "to.groups": wanted.group,
         "to.receivers": wanted.receiver,
-        "to.addresses.hash": wanted.address_hash,
+        "to.addresses.hash": _any_of(wanted.address_hash),
         "idempotency_key": wanted.idempotency_key,
     }
     named = {name: value for name, value in filters.items() if value}
@@ -71,6 +71,22 @@ def query(tenant: str, mode: str | None, wanted: Wanted, before: str | None = No
     ids |= {"$lt": min(upper)} if upper else {}
     indexed = {name: named.pop(name) for name in fields} | ({"_id": ids} if ids else {})
     return Query(indexed, named)
+
+
+def _any_of(hashes: str | Sequence[str] | None) -> Any:
+    return {"$in": list(hashes)} if hashes and not isinstance(hashes, str) else hashes
+
+
+def hashes_of(tenant: str, address: str) -> list[str]:
+    """What may stand for a plain address in the record: its hash on each channel to which it can belong."""
+    found = []
+    for name, channel in channels.registry().items():
+        if channel.needs_address:
+            try:
+                found.append(hash_of(tenant, name, address))
+            except Invalid:
+                continue
+    return [hashed for hashed in found if hashed]
 
 
 def hash_of(tenant: str, channel: str | None, address: str | None) -> str | None:

@@ -78,6 +78,15 @@ def record(tenant: str, mode: str | None, identifier: str) -> dict[str, Any]:
     return _record(tenant, mode, identifier)
 
 
+def plain_addresses(tenant: str, identifier: str) -> list[dict[str, Any]]:
+    """A message's plain addresses as they were submitted, {"channel", "address"}; erased ones are left out.
+
+    They must not be shown. Raises NotFound.
+    """
+    found = _record(tenant, None, identifier, {"to.addresses": 1})["to"].get("addresses", [])
+    return [{"channel": item["channel"], "address": item["address"]} for item in found if item["address"]]
+
+
 def require(tenant: str, mode: str | None, identifier: str) -> None:
     """Raises NotFound as message does, without reading the totals."""
     _record(tenant, mode, identifier, {"_id": 1})

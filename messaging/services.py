@@ -2,19 +2,17 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import structlog
 from rest_framework.exceptions import ValidationError
 
 from feedback import services as feedback
-from feedback.selectors import DeliveryRow, states
-from messaging import drafting, payloads, routing, unit_of_work
+from messaging import drafting, payloads, unit_of_work
 from messaging.documents import Message
-from messaging.jobs import Deliver, Target
-from sprayer_project import amqp, mongo
+from messaging.retrying import next_attempt, retry_deliveries, retry_delivery
+from sprayer_project import mongo
 from sprayer_project.errors import (
     STORE_ERRORS,
     Conflict,
@@ -24,7 +22,15 @@ from sprayer_project.errors import (
     TooLarge,
 )
 
-log = structlog.get_logger(__name__)
+__all__ = [
+    "Accepted",
+    "accept",
+    "accept_batch",
+    "cancel",
+    "next_attempt",
+    "retry_deliveries",
+    "retry_delivery",
+]
 
 KEY_LIFE = timedelta(hours=24)
 _PATIENCE, _BATCH_PATIENCE = mongo.TIMEOUT_MS / 1000, 4 * mongo.TIMEOUT_MS / 1000
@@ -149,35 +155,6 @@ def cancel(tenant: str, mode: str, identifier: str) -> None:
         raise Conflict("not_cancellable", f"The message is {record['status']}: nothing is left to cancel.")
     payloads.store(payloads.of_record(record | {"status": "cancelled"}))
     feedback.cancel_open(tenant, identifier, datetime.now(UTC))
-
-
-def retry_delivery(tenant: str, mode: str, identifier: str) -> None:
-    """Open another round of a delivery that did not arrive. Raises NotFound, Conflict."""
-    now = datetime.now(UTC)
-    found = states(tenant, [identifier]).get(identifier)
-    if found is not None and found.expires_at is not None and found.expires_at <= now:
-        raise Conflict("expired", "The message's time to live is over: send it again as a new message.")
-    row = feedback.open_round(tenant, mode, identifier, now)
-    try:
-        amqp.publish([next_attempt(replace(row, due_at=None), 1)])  # at once: due_at is for the sweeper
-    except amqp.BrokerUnavailable as error:
-        log.warning("the sweeper will release it", tenant=tenant, delivery=identifier, error=error.detail)
-
-
-def next_attempt(row: DeliveryRow, attempt: int) -> amqp.Publication:
-    """The job that tries one delivery again."""
-    job = Deliver(
-        tenant=row.tenant,
-        message=row.message,
-        mode=row.mode,
-        channel=row.channel,
-        targets=(Target(row.receiver, row.address_hash or None),),
-        group=row.group,
-        round=row.round,
-        attempt=attempt,
-        due=row.due_at.timestamp() if row.due_at else 0,
-    )
-    return routing.publication(job, "single")
 
 
 def _earlier(tenant: str, mode: str, submissions: Mapping[int, _Submission]) -> dict[int, Accepted | Exception]:

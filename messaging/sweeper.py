@@ -13,7 +13,7 @@ from feedback import selectors as rows
 from feedback import services as feedback
 from feedback.events import Status
 from feedback.selectors import Totals
-from messaging import channels, erasure, retention, selectors, services, unit_of_work
+from messaging import channels, erasure, errands, removal, retention, selectors, services, unit_of_work
 from messaging.documents import Message, UndecodableJob
 from sprayer_project import amqp
 from subscriptions import services as subscriptions
@@ -142,10 +142,11 @@ ACTIONS: tuple[Callable[[], int], ...] = (
     look_after_routed,
     put_back,
     forget_keys,
+    errands.go_on,
 )
 
 
-EVERY_MINUTE: tuple[Callable[[], int], ...] = (retention.prune, rollups.prune, erasure.go_on)
+EVERY_MINUTE: tuple[Callable[[], int], ...] = (retention.prune, rollups.prune, erasure.go_on, removal.go_on)
 """What nobody waits for."""
 
 

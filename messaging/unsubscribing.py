@@ -12,13 +12,12 @@ def unsubscribe_headers(message: Outgoing, recipient: Recipient) -> dict[str, st
     """List-Unsubscribe and List-Unsubscribe-Post, or nothing where nobody is to unsubscribe.
 
     The message's own word is a URL of the tenant's, true or false; without one, what goes to a group can be
-    unsubscribed. A plain address has no receiver whose address could be put aside.
+    unsubscribed. A click retires the receiver's address, and suppresses a plain one.
     """
     wanted = message.overrides.get("unsubscribe", recipient.group is not None)
     if isinstance(wanted, str):
         return _headers(wanted)
-    anonymous = recipient.receiver == f"addr:{recipient.address_hash}"
-    if not wanted or anonymous:
+    if not wanted:
         return {}
     token = to_token(reference_to(message, recipient))
     return _headers(f"{settings.PUBLIC_URL}/api/v1/unsubscribe/{message.tenant}?{urlencode({'token': token})}")

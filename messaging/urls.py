@@ -11,7 +11,8 @@ from messaging import (
     totals_api,
     unsubscribe_views,
 )
-from messaging.console_urls import console_urls
+from messaging.audience_urls import audience_urls
+from messaging.console_urls import console_urls as message_urls
 from messaging.realtime.urls import api_urls as realtime_urls
 
 api_urls = [
@@ -33,5 +34,7 @@ api_urls = [
     path("unsubscribe/<str:tenant>", unsubscribe_views.unsubscribe),
     *realtime_urls,
 ]
+
+console_urls = [*message_urls, *audience_urls]
 
 __all__ = ["api_urls", "console_urls"]

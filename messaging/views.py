@@ -1,4 +1,4 @@
-"""Console pages: messages, one message, one delivery, sending."""
+"""Console pages: messages, one message, one delivery."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -8,30 +8,34 @@ from django.contrib import messages as notices
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from rest_framework.exceptions import ValidationError
 
 from feedback import export as exports
 from feedback import selectors as feedback
-from feedback.events import Status
+from feedback.events import OPEN, Status
 from feedback.search import Wanted, deliveries
 from feedback.services import RETRIABLE
 from messaging import selectors, services
-from messaging.forms import DeliveryFilter, MessageFilter, SendForm
+from messaging.forms import DeliveryFilter, MessageFilter
 from messaging.selectors import MessageRow
-from sprayer_project.errors import Conflict, Invalid, TooLarge, as_problem
+from sprayer_project.errors import Conflict, NotFound
+from sprayer_project.paging import Page
 from sprayer_project.streaming import attachment
 from tenants import console
 from tenants.models import Membership
 
 PAGE = 25
 _OVER = frozenset({"settled", "cancelled", "expired"})
+_STOPPABLE = frozenset({"scheduled", "accepted", "routing", "routed"})
 _CALLBACK_TIME = timedelta(minutes=2)
 """How long a message page waits for providers to say more than "sent"."""
 
 
 @console.page()
 def messages(request: HttpRequest, member: Membership) -> HttpResponse:
-    """The tenant's messages, newest first."""
+    """The tenant's messages, newest first; an id that is looked for leads to its page."""
+    identifier = MessageFilter(request.GET, member.tenant.slug).identifier
+    if identifier and (place := _place_of(member, identifier)):
+        return redirect(place)
     return console.show(request, member, "messaging/messages.html", _list_context(request, member))
 
 
@@ -56,10 +60,13 @@ def message_live(request: HttpRequest, member: Membership, message: str) -> Http
 @console.page()
 def delivery(request: HttpRequest, member: Membership, delivery: str) -> HttpResponse:
     """One delivery's timeline."""
-    found = feedback.delivery(member.tenant.slug, _mode_of(member, delivery), delivery)
-    retriable = found.row.status in RETRIABLE
-    context = {"section": "messages", "row": found.row, "timeline": found.timeline, "retriable": retriable}
-    return console.show(request, member, "messaging/delivery.html", context)
+    return console.show(request, member, "messaging/delivery.html", _delivery_context(member, delivery))
+
+
+@console.page()
+def delivery_live(request: HttpRequest, member: Membership, delivery: str) -> HttpResponse:
+    """Its moving part alone."""
+    return console.show(request, member, "messaging/_delivery_live.html", _delivery_context(member, delivery))
 
 
 @console.page()
@@ -80,30 +87,31 @@ def retry(request: HttpRequest, member: Membership, delivery: str) -> HttpRespon
     except Conflict as error:
         notices.error(request, error.detail)
     else:
+        console.note(request, member, "delivery.retried", delivery)
         notices.success(request, "Another round is on its way.")
     return redirect("console-delivery", member.tenant.slug, delivery)
 
 
-@console.page("send", methods=("GET", "HEAD", "POST"))
-def send(request: HttpRequest, member: Membership) -> HttpResponse:
-    """A form that sends one message; what the API would refuse is said at the fields."""
-    form = SendForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        body = form.message()
-        try:
-            accepted = services.accept(member.tenant.slug, form.cleaned_data["mode"], body, form.key(body))
-        except (Invalid, ValidationError, TooLarge, Conflict) as error:
-            form.refuse(as_problem(error))
-        else:
-            notices.success(request, "Accepted. This page follows what becomes of it.")
-            return redirect("console-message", member.tenant.slug, accepted.id)
-    return console.show(request, member, "messaging/send.html", {"section": "send", "form": form})
+@console.page("send", methods=("POST",))
+def cancel(request: HttpRequest, member: Membership, message: str) -> HttpResponse:
+    """Stop what is not yet sent; the message's page asks before."""
+    row = selectors.message(member.tenant.slug, None, message)
+    try:
+        services.cancel(member.tenant.slug, row.mode, row.id)
+    except Conflict as error:
+        notices.error(request, error.detail)
+    else:
+        notices.success(request, "Cancelled: what was not yet sent stays unsent.")
+    return redirect("console-message", member.tenant.slug, row.id)
 
 
 def _list_context(request: HttpRequest, member: Membership) -> dict[str, Any]:
-    form = MessageFilter(request.GET)
+    form = MessageFilter(request.GET, member.tenant.slug)
     cursor = request.GET.get("cursor")
-    found = selectors.messages(member.tenant.slug, cursor=cursor, limit=PAGE, **form.values())
+    if form.identifier:
+        found: Page[MessageRow] = Page([], None)
+    else:
+        found = selectors.messages(member.tenant.slug, cursor=cursor, limit=PAGE, **form.values())
     return {
         "section": "messages",
         "filter": form,
@@ -129,9 +137,35 @@ def _message_context(request: HttpRequest, member: Membership, identifier: str) 
         "page": found,
         "cursor": cursor,
         "moving": _is_moving(row),
+        "cancellable": row.status in _STOPPABLE,
         "page_url": reverse("console-message", args=[tenant, row.id]),
         "live_url": _with_query(request, "console-message-live", tenant, row.id),
     }
+
+
+def _delivery_context(member: Membership, identifier: str) -> dict[str, Any]:
+    found = feedback.delivery(member.tenant.slug, _mode_of(member, identifier), identifier)
+    row = found.row
+    told = row.status is Status.SENT and datetime.now(UTC) - row.at < _CALLBACK_TIME
+    return {
+        "section": "messages",
+        "row": row,
+        "timeline": found.timeline,
+        "retriable": row.status in RETRIABLE,
+        "moving": row.status in OPEN or told,
+    }
+
+
+def _place_of(member: Membership, identifier: str) -> str:
+    """The page of what has this id; empty where nothing has."""
+    tenant = member.tenant.slug
+    if identifier in feedback.states(tenant, [identifier]):
+        return reverse("console-delivery", args=[tenant, identifier])
+    try:
+        selectors.require(tenant, None, identifier)
+    except NotFound:
+        return ""
+    return reverse("console-message", args=[tenant, identifier])
 
 
 def _is_moving(row: MessageRow) -> bool:

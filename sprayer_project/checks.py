@@ -39,6 +39,15 @@ def encryption_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     return [Error(which, hint="Each is 32 random bytes in URL-safe base64, with commas between.", id="sprayer.E002")]
 
 
+@register(Tags.security)
+def signup_needs_mail(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """sprayer.W004: whoever signs up waits for a mail that nobody sends."""
+    if not settings.SIGNUP or settings.SENDS_MAIL:
+        return []
+    hint = "Set SPRAYER_EMAIL_URL, or SPRAYER_SIGNUP to off."
+    return [Warning("SPRAYER_SIGNUP is on, and no mail is sent.", hint=hint, id="sprayer.W004")]
+
+
 @register(Tags.database, deploy=True)
 def redis_keeps_data(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """sprayer.W001 eviction, W002 no append-only file, W003 not reachable or not telling; for each data shard."""

@@ -53,14 +53,16 @@ def url(name: str, default: str, schemes: tuple[str, ...]) -> str:
 
 
 def server(name: str, schemes: tuple[str, ...]) -> SplitResult:
-    """A URL of a server, in parts; all of them are empty where the variable is not set."""
+    """A URL of a server, or of a file, in parts; all of them are empty where the variable is not set."""
     if not (value := text(name)):
         return urlsplit("")
     parts = urlsplit(url(name, "", schemes))
     try:
-        complete = bool(parts.hostname) and parts.port != 0
+        complete = bool(parts.path if parts.scheme == "file" else parts.hostname) and parts.port != 0
     except ValueError:
         complete = False
+    if not complete and parts.scheme == "file":
+        raise ImproperlyConfigured(f"{name}: file:// is followed by no path")
     if not complete:
         raise ImproperlyConfigured(f"{name}: {value.partition('://')[0]}:// is followed by no host and port")
     return parts

@@ -52,7 +52,6 @@ def configuration(level: str, json: bool) -> dict[str, Any]:
             "aiohttp.access": quiet,
             "daphne": quiet,
             "twilio": quiet,
-            "axes": quiet,
             "mail.log": quiet,
             "django.server": quiet,
             "django.channels.server": quiet,

@@ -35,6 +35,19 @@ def database() -> Database[dict[str, Any]]:
     return mongoengine.get_db()  # type: ignore[no-any-return]
 
 
+def remove_tenant(tenant: str, limit: int) -> int:
+    """Remove up to `limit` documents of a tenant from each collection, whoever's it is; how many."""
+    removed = 0
+    for name in database().list_collection_names():
+        if name.startswith("system."):
+            continue
+        collection = database().get_collection(name, write_concern=DURABLE)
+        ids = [found["_id"] for found in collection.find({"tenant": tenant}, {"_id": 1}).limit(limit)]
+        if ids:
+            removed += collection.delete_many({"_id": {"$in": ids}}).deleted_count
+    return removed
+
+
 @contextmanager
 def patience(seconds: float) -> Iterator[None]:
     """Everything in MongoDB within this context, or within a function that it decorates, takes so long together.

@@ -58,6 +58,18 @@ def shard_of(tenant: str) -> int:
     return int.from_bytes(hashlib.blake2b(tenant.encode(), digest_size=4).digest()) % len(settings.REDIS_URLS)
 
 
+def remove_tenant(tenant: str) -> int:
+    """Remove every key of a tenant; how many. It looks at all keys of the shard. Raises redis errors."""
+    removed = 0
+    found: list[str] = []
+    for name in client(tenant).scan_iter(match=f"*{{{tenant}:*", count=1000):
+        found.append(name)
+        if len(found) >= 500:
+            removed += cast(int, client(tenant).unlink(*found))
+            found.clear()
+    return removed + (cast(int, client(tenant).unlink(*found)) if found else 0)
+
+
 def client(tenant: str) -> Client:
     """The shard of a tenant, for threads."""
     return shard(shard_of(tenant))

@@ -21,6 +21,7 @@ _PATH = {
     "group": "The group's name, percent-encoded.",
     "message": "msg_...",
     "delivery": "dlv_...",
+    "address": "A plain address: a number, a mailbox, a URL, a token, or the JSON of a browser's subscription.",
     "channel": "The channel's name.",
     "webhook": "whk_...",
 }

@@ -4,6 +4,9 @@ from typing import Any
 
 from rest_framework import serializers
 
+LONG = {"base_template": "textarea.html"}
+"""The style of a field whose text has several lines, in REST framework's own word for it."""
+
 
 class StrictSerializer(serializers.Serializer[Any]):
     """A serializer that refuses fields it does not know."""

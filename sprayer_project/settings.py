@@ -3,7 +3,6 @@
 docs/settings.md documents each variable.
 """
 
-from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -32,7 +31,8 @@ ALLOWED_HOSTS = env.items("SPRAYER_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 _SECURE = PUBLIC_URL.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _SECURE
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.boolean("SPRAYER_BEHIND_PROXY") else None
+BEHIND_PROXY = env.boolean("SPRAYER_BEHIND_PROXY")
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 
 # --- Stores ------------------------------------------------------------------------------------------------------
 DATABASES = {
@@ -89,9 +89,12 @@ FEEDBACK_WEBHOOK_LINGER = env.number("SPRAYER_FEEDBACK_WEBHOOK_LINGER", 1, 0)
 FEEDBACK_WEBHOOK_PATIENCE = env.number("SPRAYER_FEEDBACK_WEBHOOK_PATIENCE", 3 * 86_400, 1)
 FEEDBACK_WEBHOOK_BACKLOG = env.integer("SPRAYER_FEEDBACK_WEBHOOK_BACKLOG", 10_000, 1)
 
-# --- Mail to members ---------------------------------------------------------------------------------------------
-_mail = env.server("SPRAYER_EMAIL_URL", ("smtp", "smtps", "smtp+tls"))
-EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if _mail.hostname else 'dummy'}.EmailBackend"
+# --- Mail to people ----------------------------------------------------------------------------------------------
+_mail = env.server("SPRAYER_EMAIL_URL", ("smtp", "smtps", "smtp+tls", "file"))
+SENDS_MAIL = bool(_mail.scheme)
+_backend = {"": "dummy", "file": "filebased"}.get(_mail.scheme, "smtp")
+EMAIL_BACKEND = f"django.core.mail.backends.{_backend}.EmailBackend"
+EMAIL_FILE_PATH = unquote(_mail.path) if _mail.scheme == "file" else None
 EMAIL_HOST = _mail.hostname or ""
 EMAIL_PORT = _mail.port or {"smtps": 465, "smtp+tls": 587}.get(_mail.scheme, 25)
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_mail.username or ""), unquote(_mail.password or "")
@@ -140,7 +143,10 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_htmx",
-    "axes",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
     "tenants",
     "subscriptions",
     "feedback",
@@ -158,7 +164,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "axes.middleware.AxesMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
 ]
 ROOT_URLCONF = "sprayer_project.urls"
 ASGI_APPLICATION = "sprayer_project.asgi.application"
@@ -189,21 +195,48 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024
 APPEND_SLASH = False
 
 AUTH_USER_MODEL = "tenants.User"
-AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-LOGIN_URL = "/accounts/login"
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
-LOGOUT_REDIRECT_URL = "/accounts/login"
-AXES_FAILURE_LIMIT = 10
-AXES_COOLOFF_TIME = timedelta(minutes=15)
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_VERBOSE = False
-AXES_LOCKOUT_TEMPLATE = "tenants/locked_out.html"
-AXES_USERNAME_FORM_FIELD = "username"
-AXES_USERNAME_CALLABLE = "tenants.authentication.login_name"
+LOGOUT_REDIRECT_URL = "account_login"
+
+# --- Accounts ----------------------------------------------------------------------------------------------------
+SIGNUP = env.boolean("SPRAYER_SIGNUP")
+ACCOUNT_ADAPTER = "tenants.adapters.AccountAdapter"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_RATE_LIMITS = {"login_failed": "20/m/ip,10/15m/key"}
+ACCOUNT_FORMS = {
+    "login": "tenants.account_forms.LoginForm",
+    "signup": "tenants.account_forms.SignupForm",
+    "add_email": "tenants.account_forms.AddressForm",
+    "change_password": "tenants.account_forms.PasswordForm",
+    "reset_password": "tenants.account_forms.ForgottenForm",
+    "reset_password_from_key": "tenants.account_forms.NewPasswordForm",
+    "reauthenticate": "tenants.account_forms.ReauthenticateForm",
+}
+MFA_ADAPTER = "tenants.adapters.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_TOTP_ISSUER = "Sprayer"
+MFA_TOTP_TOLERANCE = 1
+MFA_FORMS = {
+    "authenticate": "tenants.account_forms.SecondFactorForm",
+    "reauthenticate": "tenants.account_forms.SecondFactorAgainForm",
+    "activate_totp": "tenants.account_forms.AuthenticatorForm",
+}
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tenants.authentication.ApiKeyAuthentication"],

@@ -63,28 +63,21 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.addEventListener("change", (event) => {
-  if (event.target.matches("form[data-autosubmit] select")) event.target.form.requestSubmit();
-  if (event.target.matches("[data-shows]")) show(event.target);
+  if (event.target.matches("form[data-autosubmit] select:not([data-with])")) event.target.form.requestSubmit();
 });
 
-// Filters that were left empty stay out of the address.
+// Filters that were left empty stay out of the address, and so does what only goes with them (data-with names it).
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("form[data-autosubmit]")) return;
   const timed = [...event.target.querySelectorAll("[type=datetime-local]")].some((field) => field.value);
+  const alone = (field) => field.dataset.with && !event.target.elements[field.dataset.with].value;
   for (const field of event.target.elements) {
-    field.disabled = field.name !== "" && (field.value === "" || ("zone" in field.dataset && !timed));
+    field.disabled = field.name !== "" && (field.value === "" || ("zone" in field.dataset && !timed) || alone(field));
   }
 });
 addEventListener("pageshow", () => {
   for (const field of document.querySelectorAll("form[data-autosubmit] :disabled")) field.disabled = false;
 });
-
-// A choice that decides which fields are asked for: data-shows names the group, its fields carry data-shown-for.
-function show(choice) {
-  for (const part of document.querySelectorAll("[data-shown-for]")) {
-    part.hidden = part.dataset.shownFor !== choice.value;
-  }
-}
 
 // A page in the background does not ask for news.
 document.addEventListener("htmx:beforeRequest", (event) => {
@@ -93,6 +86,6 @@ document.addEventListener("htmx:beforeRequest", (event) => {
 document.addEventListener("htmx:load", (event) => { localise(event.target); localiseCharts(event.target); });
 
 for (const field of document.querySelectorAll("[data-zone]")) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
+document.querySelector(".side [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 localise(document);
 localiseCharts(document);
-for (const choice of document.querySelectorAll("[data-shows]:checked")) show(choice);

@@ -117,7 +117,40 @@ class Subscription(Document):
     }
 
 
-DOCUMENTS = (Receiver, Group, Subscription)
+class Suppression(Document):
+    """A plain address that messages do not go to. Its id is "<tenant>/<channel>/<hash>".
+
+    A lifted one stays, without its address: what is older than its lifting does not bring it back.
+    """
+
+    id = StringField(primary_key=True)
+    tenant = StringField(required=True)
+    channel = StringField(required=True)
+    hash = StringField(required=True)
+    address = StringField()
+    reason = StringField(required=True)
+    order = StringField(required=True)
+    """Where it stands among the others: an id that grows with the time at which it came."""
+    at = DateTimeField(required=True)
+    lifted_at = DateTimeField()
+    version = IntField(required=True)
+    index_pending = BooleanField(required=True)
+    deleted = BooleanField(required=True)
+    """Lifted."""
+
+    meta = {
+        "collection": "suppressions",
+        "auto_create_index": False,
+        "index_cls": False,
+        "indexes": [
+            {"fields": ["tenant", "deleted", "-order"], "name": "newest"},
+            {"fields": ["tenant", "deleted", "id"], "name": "pages"},
+            _PENDING,
+        ],
+    }
+
+
+DOCUMENTS = (Receiver, Group, Subscription, Suppression)
 
 
 def ensure_indexes() -> None:
@@ -136,6 +169,10 @@ def groups() -> Collection[dict[str, Any]]:
 
 def subscriptions() -> Collection[dict[str, Any]]:
     return _durable("subscriptions")
+
+
+def suppressions() -> Collection[dict[str, Any]]:
+    return _durable("suppressions")
 
 
 def _durable(name: str) -> Collection[dict[str, Any]]:

@@ -58,6 +58,15 @@ class GroupEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SuppressionEntry:
+    name: str
+    """<channel>/<hash of the address>"""
+    version: int
+    deleted: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Resolution:
     """What the index holds for one receiver on one channel."""
 
@@ -66,7 +75,7 @@ class Resolution:
     subscribed: bool
 
 
-Entry = ReceiverEntry | GroupEntry
+Entry = ReceiverEntry | GroupEntry | SuppressionEntry
 
 
 def base(tenant: str) -> str:
@@ -91,6 +100,7 @@ def apply(tenant: str, entries: Sequence[Entry], generation: str = "") -> list[i
     writers = {
         ReceiverEntry: client.register_script(scripts.APPLY_RECEIVER),
         GroupEntry: client.register_script(scripts.APPLY_GROUP),
+        SuppressionEntry: client.register_script(scripts.APPLY_SUPPRESSION),
     }
     keys, answers = [marker_key(tenant), building_key(tenant)], []
     for start in range(0, len(entries), CHUNK):
@@ -139,15 +149,20 @@ async def expand(tenant: str, group: str, channel: str, after: str | None, count
     return await _aread(tenant, scripts.EXPAND, [redis.part_of_key(group), channel, smallest, str(count)])
 
 
-async def resolve(tenant: str, channel: str, names: Sequence[str], group: str | None) -> list[Resolution]:
-    arguments = [channel, "" if group is None else redis.part_of_key(group)]
+async def resolve(
+    tenant: str, channel: str, names: Sequence[str], group: str | None, plain: Sequence[str] = ()
+) -> tuple[list[Resolution], dict[str, str]]:
+    """Receivers in their order; and of the plain addresses' hashes those that are suppressed, with the reasons."""
+    arguments = [channel, "" if group is None else redis.part_of_key(group), str(len(plain))]
+    arguments += [redis.part_of_key(f"{channel}/{hashed}") for hashed in plain]
     for name in names:
         arguments += [redis.part_of_key(name), name]
-    found = await _aread(tenant, scripts.RESOLVE, arguments)
-    return [
+    reasons, *found = await _aread(tenant, scripts.RESOLVE, arguments)
+    resolutions = [
         Resolution(known == 1, _addresses(addresses) if known == 1 else (), subscribed == 1)
         for known, addresses, subscribed in zip(found[::3], found[1::3], found[2::3], strict=True)
     ]
+    return resolutions, {hashed: reason for hashed, reason in zip(plain, reasons, strict=True) if reason}
 
 
 async def members(tenant: str, channel: str, groups: Sequence[str], names: Sequence[str]) -> list[bool]:
@@ -176,6 +191,8 @@ def _valid(found: Any) -> list[Any]:
 def _arguments(entry: Entry) -> list[str | int]:
     if isinstance(entry, GroupEntry):
         return [entry.id, "" if entry.channels is None else f",{','.join(entry.channels)},"]
+    if isinstance(entry, SuppressionEntry):
+        return [entry.reason]
     fields = [part for channel, addresses in entry.addresses.items() for part in (channel, _text(addresses))]
     return [entry.name, len(fields), *fields, *(f"{group}:{channel}" for group, channel in entry.memberships)]
 

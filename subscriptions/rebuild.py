@@ -72,6 +72,9 @@ def _build(tenant: str, renew: Callable[[], None], progress: Callable[[int], Non
     for groups in record.group_pages(tenant, index.CHUNK):
         index.apply(tenant, groups, generation)
         renew()
+    for suppressions in record.suppression_pages(tenant, index.CHUNK):
+        index.apply(tenant, suppressions, generation)
+        renew()
     for receivers in record.receiver_pages(tenant, index.CHUNK):
         index.apply(tenant, receivers, generation)
         written += len(receivers)
@@ -114,7 +117,9 @@ def _delete_others(tenant: str, current: str, renew: Callable[[], None]) -> None
             renew()
         for names in _chunks(client.sscan_iter(f"{root}:groups", count=index.CHUNK)):
             client.unlink(*(f"{root}:c:{name}" for name in names))
-        client.unlink(f"{root}:names", f"{root}:groups")
+        for names in _chunks(client.sscan_iter(f"{root}:suppressed", count=index.CHUNK)):
+            client.unlink(*(f"{root}:x:{name}" for name in names))
+        client.unlink(f"{root}:names", f"{root}:groups", f"{root}:suppressed")
         client.srem(registry, generation)
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from bson import ObjectId
 
 from subscriptions import addresses, documents
-from subscriptions.index import GroupEntry, IndexedAddress, ReceiverEntry
+from subscriptions.index import GroupEntry, IndexedAddress, ReceiverEntry, SuppressionEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,27 @@ class SubscriptionRow:
     deleted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class SuppressionRow:
+    id: str
+    channel: str
+    hash: str
+    address: str | None
+    """None where it is not known any more."""
+    reason: str
+    order: str
+    at: datetime
+    version: int
+    index_pending: bool
+    deleted: bool
+
+
+def now() -> datetime:
+    """With the milliseconds that the record keeps."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
 def channels_without_address() -> frozenset[str]:
     return frozenset(name for name in addresses.channels() if not addresses.kind_of(name).needs_address)
 
@@ -97,6 +118,12 @@ def find_groups(query: dict[str, Any], limit: int = 0) -> list[GroupRow]:
 
 def find_subscriptions(query: dict[str, Any], sort: str = "_id", limit: int = 0) -> list[SubscriptionRow]:
     return [subscription_row(found) for found in documents.subscriptions().find(query).sort(sort, 1).limit(limit)]
+
+
+def find_suppressions(
+    query: dict[str, Any], limit: int = 0, sort: str = "_id", direction: int = 1
+) -> list[SuppressionRow]:
+    return [suppression_row(found) for found in documents.suppressions().find(query).sort(sort, direction).limit(limit)]
 
 
 def live(tenant: str, **query: Any) -> dict[str, Any]:
@@ -124,6 +151,17 @@ def group_pages(tenant: str, size: int) -> Iterator[list[GroupEntry]]:
     while rows := find_groups(live(tenant, name={"$gt": after}), size):
         yield [group_entry(row) for row in rows]
         after = rows[-1].name
+
+
+def suppression_pages(tenant: str, size: int) -> Iterator[list[SuppressionEntry]]:
+    after = ""
+    while rows := find_suppressions(live(tenant, _id={"$gt": after}), size):
+        yield [suppression_entry(row) for row in rows]
+        after = rows[-1].id
+
+
+def suppression_entry(row: SuppressionRow) -> SuppressionEntry:
+    return SuppressionEntry(f"{row.channel}/{row.hash}", row.version, row.deleted, row.reason)
 
 
 def group_entry(row: GroupRow) -> GroupEntry:
@@ -177,6 +215,11 @@ def group_row(found: dict[str, Any]) -> GroupRow:
 def subscription_row(found: dict[str, Any]) -> SubscriptionRow:
     names = ("group", "receiver", "group_id", "receiver_id", "created_at", "version", "index_pending", "deleted")
     return SubscriptionRow(id=found["_id"], channels=_channels(found), **{name: found[name] for name in names})
+
+
+def suppression_row(found: dict[str, Any]) -> SuppressionRow:
+    names = ("channel", "hash", "reason", "order", "at", "version", "index_pending", "deleted")
+    return SuppressionRow(id=found["_id"], address=found.get("address"), **{name: found[name] for name in names})
 
 
 def _channels(found: dict[str, Any]) -> tuple[str, ...] | None:

@@ -10,6 +10,8 @@ Key names are built inside from a prefix that holds the tenant's hash tag: all o
     <base><generation>:a:<receiver> hash: "" -> version (negative once deleted), channel -> [[address, hash, reason]]
     <base><generation>:s:<receiver> set of "<group id>:<channel>"
     <base><generation>:c:<group>    hash: version, id, channels (",sms,email," or "" for all)
+    <base><generation>:suppressed   set of the (encoded) "<channel>/<hash>" of its suppressions
+    <base><generation>:x:<channel>/<hash>       hash: version, reason
     <base><generation>:g:<group id>:<channel>   sorted set of receiver names, all with score 0
 """
 
@@ -96,6 +98,33 @@ return newer
 """
 )
 
+# KEYS: marker, building. ARGV: base, target, encoded name, version, "1" when lifted, reason.
+APPLY_SUPPRESSION = (
+    _TARGETS
+    + """
+local tail, version, lifted = ARGV[3], ARGV[4], ARGV[5] == '1'
+local newer = 0
+for _, generation in ipairs(generations) do
+  local key, names = base .. generation .. ':x:' .. tail, base .. generation .. ':suppressed'
+  local stored = tonumber(redis.call('HGET', key, 'version') or '0')
+  if stored > tonumber(version) then
+    newer = math.max(newer, stored)
+  else
+    redis.call('DEL', key)
+    redis.call('HSET', key, 'version', version)
+    if lifted then
+      redis.call('EXPIRE', key, 3600)
+      redis.call('SREM', names, tail)
+    else
+      redis.call('HSET', key, 'reason', ARGV[6])
+      redis.call('SADD', names, tail)
+    end
+  end
+end
+return newer
+"""
+)
+
 # The first lines of every read: false (nothing) when the marker is not of this server's run.
 _VALID = """
 local marker = redis.call('GET', KEYS[1])
@@ -123,14 +152,17 @@ return redis.call('ZRANGEBYLEX', key, ARGV[4], '+', 'LIMIT', 0, ARGV[5])
 """
 )
 
-# ARGV: base, channel, encoded group or "", then encoded name and name of each receiver.
-# Three values a receiver: known, its addresses on the channel or nothing, subscribed.
+# ARGV: base, channel, encoded group or "", n, n encoded suppressions, then encoded name and name of each receiver.
+# The reasons of the suppressions; then three values a receiver: known, its addresses on the channel or nothing,
+# subscribed.
 RESOLVE = (
     _VALID
     + """
 local key = ARGV[3] ~= '' and group_key(ARGV[3], ARGV[2]) or nil
-local found = {}
-for i = 4, #ARGV, 2 do
+local count, reasons = tonumber(ARGV[4]), {}
+for i = 5, 4 + count do reasons[#reasons + 1] = redis.call('HGET', root .. ':x:' .. ARGV[i], 'reason') end
+local found = {reasons}
+for i = 5 + count, #ARGV, 2 do
   local values = redis.call('HMGET', root .. ':a:' .. ARGV[i], '', ARGV[2])
   local known = values[1] and string.sub(values[1], 1, 1) ~= '-'
   found[#found + 1] = known and 1 or 0

@@ -58,19 +58,20 @@ async def expand_page(
 
 
 async def addresses_of(
-    tenant: str, channel: str, receivers: Sequence[str], group: str | None = None
-) -> dict[str, Resolved]:
+    tenant: str, channel: str, receivers: Sequence[str], group: str | None = None, plain: Sequence[str] = ()
+) -> tuple[dict[str, Resolved], dict[str, str]]:
     """Where each receiver is reached on a channel now; with a group also whether it still belongs to it.
 
-    One round trip to Redis. Whom the index does not know, the record is asked for. Raises the store errors.
+    And of plain addresses, by their hashes, those that are suppressed, with the reasons. One round trip to Redis. Whom
+    the index does not know, the record is asked for. Raises the store errors.
     """
-    found = await _from_index(tenant, lambda: index.resolve(tenant, channel, receivers, group))
+    found, suppressed = await _from_index(tenant, lambda: index.resolve(tenant, channel, receivers, group, plain))
     resolved = {
         name: _resolved(row.addresses, row.subscribed) for name, row in zip(receivers, found, strict=True) if row.known
     }
     if missing := [name for name in receivers if name not in resolved]:
         resolved |= await asyncio.to_thread(_resolved_from_record, tenant, channel, missing, group)
-    return resolved
+    return resolved, suppressed
 
 
 async def members_of(tenant: str, channel: str, groups: Sequence[str], receivers: Sequence[str]) -> frozenset[str]:
@@ -135,19 +136,19 @@ def group(tenant: str, name: str) -> GroupRow:
 
 def receivers(tenant: str, cursor: str | None, limit: int) -> Page[ReceiverRow]:
     """By name. Raises Invalid for a bad cursor."""
-    rows = record.find_receivers(record.live(tenant, name={"$gt": _after(cursor)}), limit + 1)
+    rows = record.find_receivers(record.live(tenant, name={"$gt": after(cursor)}), limit + 1)
     return paging.page(rows, limit, lambda row: row.name)
 
 
 def groups(tenant: str, cursor: str | None, limit: int) -> Page[GroupRow]:
     """By name. Raises Invalid for a bad cursor."""
-    rows = record.find_groups(record.live(tenant, name={"$gt": _after(cursor)}), limit + 1)
+    rows = record.find_groups(record.live(tenant, name={"$gt": after(cursor)}), limit + 1)
     return paging.page(rows, limit, lambda row: row.name)
 
 
 def receiver_subscriptions(tenant: str, name: str, cursor: str | None, limit: int) -> Page[SubscriptionRow]:
     """By group. Raises NotFound, Invalid for a bad cursor."""
-    query = {"receiver_id": receiver(tenant, name).id, "deleted": False, "group": {"$gt": _after(cursor)}}
+    query = {"receiver_id": receiver(tenant, name).id, "deleted": False, "group": {"$gt": after(cursor)}}
     found = paging.page(record.find_subscriptions(query, "group", limit + 1), limit, lambda row: row.group)
     ids = [row.group_id for row in found.data]
     alive = {document["_id"] for document in documents.groups().find({"_id": {"$in": ids}, "deleted": False})}
@@ -158,19 +159,19 @@ def group_subscriptions(
     tenant: str, name: str, channel: str | None, cursor: str | None, limit: int
 ) -> Page[SubscriptionRow]:
     """By receiver; with a channel only those that the group reaches on it. Raises NotFound, Invalid."""
-    owner, after = group(tenant, name), _after(cursor)
+    owner, last = group(tenant, name), after(cursor)
     if channel is not None:
         addresses.kind_of(channel)
         if owner.channels is not None and channel not in owner.channels:
             return Page([], None)
     kept: list[SubscriptionRow] = []
     while len(kept) <= limit:
-        query = {"tenant": tenant, "group_id": owner.id, "deleted": False, "receiver": {"$gt": after}}
+        query = {"tenant": tenant, "group_id": owner.id, "deleted": False, "receiver": {"$gt": last}}
         rows = record.find_subscriptions(query, "receiver", limit + 1)
         kept += rows if channel is None else _reached(rows, channel)
         if len(rows) <= limit:
             break
-        after = rows[-1].receiver
+        last = rows[-1].receiver
     return paging.page(kept[: limit + 1], limit, lambda row: row.receiver)
 
 
@@ -269,7 +270,8 @@ def _live_groups(tenant: str, names: Sequence[str]) -> list[GroupRow]:
     return record.find_groups(record.live(tenant, name={"$in": list(names)})) if names else []
 
 
-def _after(cursor: str | None) -> str:
+def after(cursor: str | None) -> str:
+    """The name at which a page ended, empty without a cursor. Raises Invalid."""
     position = paging.decode(cursor)
     if position is None:
         return ""

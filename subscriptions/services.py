@@ -5,17 +5,16 @@ All are idempotent. The record is written first and decides; the index follows a
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from bson import ObjectId
 from pymongo import InsertOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from sprayer_project.errors import Conflict, Invalid, NotFound, SprayerError
-from subscriptions import changes, documents, record, syncing
-from subscriptions.addresses import is_device, kind_of
+from subscriptions import addressing, changes, documents, record, syncing
+from subscriptions.addresses import is_device
+from subscriptions.addressing import add_address, reactivate_address, remove_address, retire_address
 from subscriptions.inputs import (
     AddressInput,
     CleanAddress,
@@ -28,13 +27,14 @@ from subscriptions.inputs import (
 )
 from subscriptions.memberships import delete_group, put_group, subscribe, subscribe_many, unsubscribe
 from subscriptions.rebuild import ensure_index, rebuild
-from subscriptions.record import AddressRow, ReceiverRow
+from subscriptions.record import ReceiverRow
 from subscriptions.syncing import finish_pending
 
 __all__ = [
     "KEEP",
     "AddressInput",
     "ReceiverInput",
+    "add_address",
     "delete_group",
     "delete_receiver",
     "ensure_index",
@@ -44,7 +44,9 @@ __all__ = [
     "put_group",
     "put_receiver",
     "put_receivers",
+    "reactivate_address",
     "rebuild",
+    "remove_address",
     "retire_address",
     "subscribe",
     "subscribe_many",
@@ -118,9 +120,9 @@ def patch_receiver(
     """
     for _ in range(_TRIES):
         row = _receiver(tenant, name)
-        values: _Values = {"updated_at": _now()}
+        values: _Values = {"updated_at": record.now()}
         if not isinstance(addresses, Keep):
-            values["addresses"] = _merged(row, clean_addresses(tenant, addresses))
+            values["addresses"] = addressing.merged(row, clean_addresses(tenant, addresses))
         if not isinstance(attributes, Keep):
             merged = {**row.attributes, **attributes}
             values["attributes"] = clean_attributes({key: value for key, value in merged.items() if value is not None})
@@ -128,7 +130,7 @@ def patch_receiver(
             values["locale"] = clean_locale(locale)
         if not isinstance(timezone, Keep):
             values["timezone"] = clean_timezone(timezone)
-        if _replace(tenant, row, values):
+        if addressing.replace(tenant, row, values):
             return _receiver(tenant, name)
     raise Conflict("busy", "The receiver is being changed by others: repeat the request.", retry_after=1)
 
@@ -139,7 +141,7 @@ def delete_receiver(tenant: str, name: str) -> None:
     found = documents.receivers().find_one_and_update(record.live(tenant, name=name), change, {"_id": 1})
     if found:
         documents.subscriptions().delete_many({"receiver_id": found["_id"]})
-        _sync(tenant, found["_id"])
+        addressing.sync(tenant, found["_id"])
 
 
 def erase_receiver(tenant: str, name: str) -> None:
@@ -148,27 +150,6 @@ def erase_receiver(tenant: str, name: str) -> None:
     delete_receiver(tenant, name)
     left = {"tenant": tenant, "index_pending": True, "name": name, "deleted": True}
     documents.receivers().update_many(left, {"$set": blank})
-
-
-def retire_address(tenant: str, channel: str, address_hash: str, reason: str, at: datetime) -> None:
-    """The provider called an address dead at that time: no receiver of the tenant is reached there any more.
-
-    Repeating it is harmless, also after the tenant has put the address again later than `at`.
-    """
-
-    def meant(address: AddressRow) -> bool:
-        return address.hash == address_hash and address.status == "active" and address.active_at <= at
-
-    dead = {"status": "retired", "reason": reason, "retired_at": at}
-    for _ in range(_TRIES):
-        rows = [row for row in record.holders(tenant, channel, [address_hash]) if any(map(meant, row.addresses))]
-        changed = []
-        for row in rows:
-            retired = [_address_values(address) | (dead if meant(address) else {}) for address in row.addresses]
-            changed.append(_replace(tenant, row, {"addresses": retired, "updated_at": _now()}))
-        if all(changed):
-            return
-    raise Conflict("busy", "The address is being changed by others: repeat the retirement.", retry_after=1)
 
 
 def _cleaned(tenant: str, item: ReceiverInput) -> tuple[_Values, list[CleanAddress]]:
@@ -210,16 +191,16 @@ def _write(tenant: str, wanted: Mapping[str, tuple[_Values, list[CleanAddress]]]
 def _operation(
     tenant: str, name: str, row: ReceiverRow | None, values: _Values, addresses: list[CleanAddress]
 ) -> InsertOne[dict[str, Any]] | UpdateOne | None:
-    now = _now()
-    values = values | {"addresses": _merged(row, addresses)}
+    now = record.now()
+    values = values | {"addresses": addressing.merged(row, addresses)}
     if row is None:
         first = {"version": time.time_ns() // 1_000_000, "index_pending": True, "created_at": now, "updated_at": now}
         return InsertOne(record.live(tenant, name=name) | values | first)
     old: _Values = {"attributes": row.attributes, "locale": row.locale, "timezone": row.timezone}
-    old["addresses"] = [_address_values(address) for address in row.addresses]
+    old["addresses"] = [addressing.values_of(address) for address in row.addresses]
     if old == values:
         return None
-    if _timeless(old) == _timeless(values):
+    if addressing.timeless(old) == addressing.timeless(values):
         # A device was registered again, nothing else: the index need not hear of it, and whoever changed the receiver
         # meanwhile, or moved the device away, came later.
         again = {"$set": {"addresses": values["addresses"]}, "$inc": {"version": 1}}
@@ -242,45 +223,6 @@ def _bulk(operations: Mapping[str, InsertOne[dict[str, Any]] | UpdateOne]) -> se
     return set()
 
 
-def _replace(tenant: str, row: ReceiverRow, values: _Values) -> bool:
-    """Change a receiver unless somebody else was faster."""
-    change = {"$set": values | {"index_pending": True}, "$inc": {"version": 1}}
-    query = {"_id": row.id, "version": row.version, "deleted": False}
-    if not documents.receivers().update_one(query, change).matched_count:
-        return False
-    changes.tell(tenant, row, [AddressRow(**address) for address in values.get("addresses", ())])
-    _sync(tenant, row.id)
-    return True
-
-
-def _sync(tenant: str, identifier: ObjectId) -> None:
-    syncing.attempt(tenant, lambda: syncing.sync_receivers(tenant, [identifier]))
-
-
-def _merged(row: ReceiverRow | None, addresses: Sequence[CleanAddress]) -> list[_Values]:
-    known = {address.hash: address for address in row.addresses} if row else {}
-    now, merged = _now(), []
-    for address in addresses:
-        old = known.get(address.hash)
-        values = {"channel": address.channel, "address": address.address, "hash": address.hash, "status": "active"}
-        if old and old.reason in kind_of(old.channel).lasting:
-            merged.append(_address_values(old))
-            continue
-        keeps_time = old and old.status == "active" and not is_device(address.channel)
-        active_at = old.active_at if old and keeps_time else now
-        merged.append(values | {"created_at": old.created_at if old else now, "active_at": active_at})
-    return merged
-
-
-def _timeless(values: _Values) -> _Values:
-    return values | {"addresses": [address | {"active_at": None} for address in values["addresses"]]}
-
-
-def _address_values(address: AddressRow) -> _Values:
-    names = ("channel", "address", "hash", "status", "created_at", "active_at", "reason", "retired_at")
-    return {name: value for name in names if (value := getattr(address, name)) is not None}
-
-
 def _rows(tenant: str, names: Mapping[str, Any] | set[str]) -> dict[str, ReceiverRow]:
     return {row.name: row for row in record.find_receivers(record.live(tenant, name={"$in": list(names)}))}
 
@@ -289,9 +231,3 @@ def _receiver(tenant: str, name: str) -> ReceiverRow:
     for row in record.find_receivers(record.live(tenant, name=name), 1):
         return row
     raise NotFound("not_found", "There is no such receiver.")
-
-
-def _now() -> datetime:
-    """With the milliseconds that the record keeps."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)

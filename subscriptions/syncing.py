@@ -16,13 +16,14 @@ from pymongo.collection import Collection
 from redis.exceptions import RedisError
 
 from subscriptions import documents, index, moving, record
-from subscriptions.record import GroupRow, ReceiverRow, SubscriptionRow
+from subscriptions.record import GroupRow, ReceiverRow, SubscriptionRow, SuppressionRow
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 _ROUNDS = 3
-_Row = ReceiverRow | GroupRow | SubscriptionRow
+_Row = ReceiverRow | GroupRow | SubscriptionRow | SuppressionRow
+_Id = ObjectId | str
 
 
 def sync_receivers(tenant: str, ids: Iterable[ObjectId]) -> set[ObjectId]:
@@ -69,13 +70,26 @@ def sync_groups(tenant: str, rows: Sequence[GroupRow], pages: int) -> bool:
     return len(emptied) + sum(not row.deleted for row in settled) == len(rows)
 
 
+def sync_suppressions(tenant: str, rows: Sequence[SuppressionRow]) -> None:
+    """The same for suppressions that have been written; lifted ones stay in the record."""
+    answers = index.apply(tenant, [record.suppression_entry(row) for row in rows])
+    _outgrow(documents.suppressions(), rows, answers)
+    settled = [row for row, newer in zip(rows, answers, strict=True) if not newer]
+    _clear(documents.suppressions(), settled)
+
+
 def finish_pending(limit: int) -> int:
     """Repeat what stayed pending, at most `limit` of each kind and tenant. Returns how many were tried.
 
     A tenant whose Redis is away is left for the next time. Raises the store errors of MongoDB.
     """
     tenants: set[str] = set()
-    for collection in (documents.receivers(), documents.groups(), documents.subscriptions()):
+    for collection in (
+        documents.receivers(),
+        documents.groups(),
+        documents.subscriptions(),
+        documents.suppressions(),
+    ):
         tenants |= set(collection.distinct("tenant", {"index_pending": True}))
     return sum(attempt(tenant, partial(finish_tenant, tenant, limit)) or 0 for tenant in sorted(tenants))
 
@@ -91,7 +105,9 @@ def finish_tenant(tenant: str, limit: int) -> int:
         sync_subscriptions(tenant, _again(subscriptions))
     receivers = record.find_receivers(query, limit, sort="_id")
     sync_receivers(tenant, [row.id for row in receivers])
-    return len(groups) + len(subscriptions) + len(receivers)
+    suppressions = record.find_suppressions(query, limit)
+    sync_suppressions(tenant, suppressions)
+    return len(groups) + len(subscriptions) + len(receivers) + len(suppressions)
 
 
 def attempt(tenant: str, step: Callable[[], T]) -> T | None:
@@ -121,7 +137,7 @@ def _sync_chunk(tenant: str, ids: Sequence[ObjectId]) -> list[ObjectId]:
     return again
 
 
-def _outgrow(collection: Collection[dict[str, Any]], rows: Sequence[_Row], answers: Sequence[int]) -> list[ObjectId]:
+def _outgrow(collection: Collection[dict[str, Any]], rows: Sequence[_Row], answers: Sequence[int]) -> list[Any]:
     """Where the index holds a version that the record never had (clocks that disagree): go past it."""
     again = []
     for row, newer in zip(rows, answers, strict=True):
@@ -141,7 +157,7 @@ def _remove(collection: Collection[dict[str, Any]], rows: Iterable[_Row]) -> Non
         collection.delete_many({"_id": {"$in": ids}, "version": version, "deleted": True})
 
 
-def _by_version(rows: Iterable[_Row]) -> list[tuple[int, list[ObjectId]]]:
+def _by_version(rows: Iterable[_Row]) -> list[tuple[int, list[_Id]]]:
     ordered = sorted(rows, key=lambda row: row.version)
     return [(version, [row.id for row in same]) for version, same in groupby(ordered, lambda row: row.version)]
 

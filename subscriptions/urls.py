@@ -8,7 +8,7 @@ sub-resource, and is reached through batches and lists only.
 from django.urls import URLPattern, path, register_converter
 from django.urls.converters import StringConverter
 
-from subscriptions import api
+from subscriptions import api, suppression_api
 
 
 class NameConverter(StringConverter):
@@ -31,4 +31,6 @@ api_urls: list[URLPattern] = [
     path(f"{_MEMBERS}/<tenant_name:receiver>", api.SubscriptionView.as_view()),
     path(_MEMBERS, api.GroupSubscriptionsView.as_view()),
     path(_GROUP, api.GroupView.as_view()),
+    path("suppressions", suppression_api.SuppressionsView.as_view()),
+    path("suppressions/<str:channel>/<path:address>", suppression_api.SuppressionView.as_view()),
 ]

@@ -15,7 +15,7 @@ import tenants.openapi  # noqa: F401  (registers the security scheme)
 from sprayer_project import mongo
 from sprayer_project.errors import Limited, SprayerError, TooLarge
 from sprayer_project.logs import REQUEST_ID
-from tenants import activity, limiter
+from tenants import activity, console, limiter
 from tenants.authentication import Caller
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -82,6 +82,11 @@ class ApiView(APIView):
     def caller(self) -> Caller:
         """The key behind the request, once it is authenticated."""
         return cast(Caller, self.request.auth)
+
+    @property
+    def ip(self) -> str | None:
+        """Where the request came from, for the audit log."""
+        return console.ip_of(cast(HttpRequest, self.request))
 
     def _note(self, request: HttpRequest, answer: Any, seconds: float) -> None:
         """Whose key it was, and what became of it; without an answer it is a failure of ours."""

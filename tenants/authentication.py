@@ -1,20 +1,29 @@
 """Who calls the API: an API key in `Authorization: Bearer spr_live_...`, and what it may do."""
 
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from django.http import HttpRequest
+import structlog
+from django.db import DatabaseError
+from django.db.models import Q
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from tenants import keys, selectors, services
+from tenants import keys, selectors
+from tenants.models import ApiKey
 from tenants.rights import Forbidden, Unauthorized
 
 if TYPE_CHECKING:  # REST framework's views import this module through the settings
     from rest_framework.views import APIView
+
+log = structlog.get_logger(__name__)
+
+_USE_EVERY = 60.0
+"""Seconds."""
+_used: dict[str, float] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +64,9 @@ def caller_of(plain: str) -> Caller:
         raise Unauthorized("expired_key", "This API key has expired: create a new one.")
     if not found.tenant.is_active:
         raise Forbidden("tenant_inactive", "This tenant is not active: ask the operators.")
-    services.note_key_use(found.id, found.last_used_at)
+    _note_use(found.id, found.last_used_at)
     names = {"key_prefix": found.prefix, "key_name": found.name}
     return Caller(found.tenant.slug, found.mode, found.id, found.scopes, found.tenant.rate_limit, **names)
-
-
-def login_name(request: HttpRequest, credentials: Mapping[str, Any] | None) -> str:
-    """Under which name wrong passwords count: the e-mail address as users have it, so that no spelling starts anew."""
-    return str((credentials or request.POST).get("username") or "").strip().lower()
 
 
 class HasScope(BasePermission):
@@ -84,3 +88,19 @@ def bearer(header: str) -> str:
     if scheme.lower() != "bearer" or not plain.strip():
         raise Unauthorized("missing_key", "Send your API key as `Authorization: Bearer spr_live_...`.")
     return plain.strip()
+
+
+def _note_use(key_id: str, last_used_at: datetime | None) -> None:
+    """Write a key's last-used time, once a minute at most. A database that refuses costs the note, not the request."""
+    now = time.monotonic()
+    if now - _used.get(key_id, -_USE_EVERY) < _USE_EVERY:
+        return
+    _used[key_id] = now
+    at = datetime.now(UTC)
+    before = at - timedelta(seconds=_USE_EVERY)
+    if last_used_at is not None and last_used_at > before:
+        return
+    try:
+        ApiKey.objects.filter(Q(last_used_at=None) | Q(last_used_at__lte=before), id=key_id).update(last_used_at=at)
+    except DatabaseError as error:
+        log.warning("key use not noted", key=key_id, error=type(error).__name__)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import BadRequest, PermissionDenied
@@ -14,7 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from sprayer_project.errors import STORE_ERRORS, Invalid, NotFound, StoreUnavailable
-from tenants import selectors
+from tenants import impersonation, selectors, services
 from tenants.models import Membership, User
 from tenants.rights import RIGHTS, Forbidden, can
 
@@ -32,7 +33,7 @@ def page(right: str = "read", methods: tuple[str, ...] = ("GET", "HEAD")) -> Cal
         @wraps(view)
         def answer(request: HttpRequest, tenant: str, **parts: str) -> HttpResponse:
             try:
-                member = selectors.authorize(request.user, tenant, right)
+                member = selectors.require(impersonation.membership(request, tenant), right)
                 return view(request, member, **parts)
             except NotFound as error:
                 raise Http404(error.detail) from error
@@ -56,21 +57,31 @@ def show(
     status: int = 200,
 ) -> HttpResponse:
     """A page in the tenant's frame: with the tenant, what the member may do, and the member's other tenants."""
+    seen = impersonation.seen_as(request)
     frame = {
         "tenant": member.tenant,
         "member": member,
         "may": {right: can(member.role, right) for right in RIGHTS},
         "memberships": selectors.memberships(member.user),
+        "seen_as": seen if seen and seen.tenant == member.tenant else None,
     }
     return render(request, template, {**frame, **context}, status=status)
 
 
 def check_still(request: HttpRequest, tenant: str) -> None:
-    """For a page that stays open: whether its person is still logged in, and a member. Raises Forbidden, NotFound."""
-    key = request.session.session_key
-    if key is None or not request.session.exists(key):
+    """For a page that stays open: whether its person is still logged in, and may look. Raises Forbidden, NotFound."""
+    request.session = type(request.session)(request.session.session_key)
+    request.user = get_user(request)
+    if not request.user.is_authenticated:
         raise Forbidden("logged_out", "You have logged out: log in again.")
-    selectors.membership(get_user(request), tenant)
+    impersonation.membership(request, tenant)
+
+
+def note(
+    request: HttpRequest, member: Membership, action: str, target: str, detail: Mapping[str, Any] | None = None
+) -> None:
+    """Into the audit log: a change that a page made with a service that knows no people."""
+    services.audit(member.tenant, member.user, action, target, detail, ip_of(request))
 
 
 def user_of(request: HttpRequest) -> User:
@@ -80,8 +91,9 @@ def user_of(request: HttpRequest) -> User:
 
 
 def ip_of(request: HttpRequest) -> str | None:
-    """Where a request came from, for the audit log."""
-    return request.META.get("REMOTE_ADDR") or None
+    """Where a request came from: behind a proxy what that proxy says."""
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "") if settings.BEHIND_PROXY else ""
+    return forwarded.rpartition(",")[2].strip() or request.META.get("REMOTE_ADDR") or None
 
 
 def _unavailable(request: HttpRequest, error: Exception) -> HttpResponse:

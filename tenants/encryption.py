@@ -1,4 +1,4 @@
-"""Encryption at rest of the tenants' provider credentials: Fernet, keys rotated through SPRAYER_ENCRYPTION_KEYS.
+"""Encryption at rest of provider credentials and second factors: Fernet, keys rotated by SPRAYER_ENCRYPTION_KEYS.
 
 The first key encrypts, all of them decrypt: to rotate, put a new key in front, save what is stored again, drop the old.
 """
@@ -15,6 +15,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
 from sprayer_project.errors import SprayerError
+
+_OF_SECOND_FACTORS = ("secret", "seed")
+"""The encrypted parts of what django-allauth keeps of one."""
 
 
 class Undecryptable(SprayerError):
@@ -43,7 +46,10 @@ def rotate(token: str) -> str:
 
 @transaction.atomic
 def rotate_stored() -> int:
-    """Every `encrypted_values` in SQL stored again under the first encryption key; how many. Raises Undecryptable."""
+    """Every `encrypted_values` and second factor in SQL stored again under the first key; how many.
+
+    Raises Undecryptable.
+    """
     name, count = "encrypted_values", 0
     for model in apps.get_models():
         if name in {field.name for field in model._meta.get_fields()}:
@@ -51,6 +57,12 @@ def rotate_stored() -> int:
                 setattr(row, name, rotate(getattr(row, name)))
                 row.save(update_fields=[name])
                 count += 1
+    for factor in apps.get_model("mfa", "Authenticator")._default_manager.select_for_update():
+        secrets = {field: rotate(factor.data[field]) for field in _OF_SECOND_FACTORS if field in factor.data}
+        if secrets:
+            factor.data = factor.data | secrets
+            factor.save(update_fields=["data"])
+            count += 1
     return count
 
 

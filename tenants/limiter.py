@@ -46,12 +46,26 @@ class Quota:
 
 def take(tenant: str, mode: str, rate: str = "", amount: int = 1) -> Quota:
     """Count a request of this tenant and mode; rate is the tenant's own, as 6000/minute."""
+    limit, window = of(rate)
+    key, reset = _window(tenant, mode, window)
+    return Quota(limit, window, limit - _count(tenant, key, window, amount), reset)
+
+
+def peek(tenant: str, mode: str, rate: str = "") -> Quota | None:
+    """The same without counting anything; None while Redis is away."""
+    limit, window = of(rate)
+    key, reset = _window(tenant, mode, window)
+    try:
+        used = _storage(settings.REDIS_URLS[redis.shard_of(tenant)]).get(key)
+    except RedisError:
+        return None
+    return Quota(limit, window, limit - used, reset)
+
+
+def of(rate: str = "") -> tuple[int, int]:
+    """How many requests in how many seconds; an empty rate is the default."""
     item = _item(rate or settings.RATE_LIMIT)
-    window = item.get_expiry()
-    now = time.time()
-    number = int(now // window)
-    used = _count(tenant, redis.key(tenant, "rate", mode, str(window), str(number)), window, amount)
-    return Quota(item.amount, window, item.amount - used, math.ceil((number + 1) * window - now))
+    return item.amount, item.get_expiry()
 
 
 def valid_rate(rate: str) -> bool:
@@ -59,6 +73,13 @@ def valid_rate(rate: str) -> bool:
         return parse(rate).amount > 0
     except ValueError:
         return False
+
+
+def _window(tenant: str, mode: str, window: int) -> tuple[str, int]:
+    """The key of the window that runs now, and in how many seconds the next one begins."""
+    now = time.time()
+    number = int(now // window)
+    return redis.key(tenant, "rate", mode, str(window), str(number)), math.ceil((number + 1) * window - now)
 
 
 def _count(tenant: str, key: str, window: int, amount: int) -> int:

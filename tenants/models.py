@@ -77,6 +77,13 @@ class Tenant(models.Model):
         help_text="Days that messages and deliveries are kept after their end; 0: for ever, empty: the default.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    deleted_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Since when everything of it is being removed."
+    )
+    removed_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="When nothing was left.")
+    look_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When the sweeper looks for what is left."
+    )
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Raises ValueError when the slug of a stored tenant was changed."""
@@ -109,6 +116,28 @@ class Membership(models.Model):
         return f"{self.user} in {self.tenant}: {self.role}"
 
 
+def new_invitation_id() -> str:
+    return new_id("inv")
+
+
+class Invitation(models.Model):
+    """A mailbox whose owner may join a tenant; gone once it was accepted or taken back."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_invitation_id, editable=False)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="invitations")
+    email = models.EmailField()
+    role = models.CharField(max_length=10, choices=Membership.Role.choices)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "email"], name="one_invitation_a_tenant_and_email")]
+
+    def __str__(self) -> str:
+        return f"{self.email} to {self.tenant}: {self.role}"
+
+
 def new_key_id() -> str:
     return new_id("key")
 
@@ -132,6 +161,7 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
+    replaced_by = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="+")
 
     def state(self, now: datetime | None = None) -> str:
         """active, revoked or expired"""
@@ -174,6 +204,7 @@ class AuditEntry(models.Model):
     at = models.DateTimeField(default=timezone.now, editable=False)
     by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
     by_email = models.CharField(max_length=254, blank=True)
+    by_key = models.CharField(max_length=40, blank=True)
     action = models.CharField(max_length=60)
     target = models.CharField(max_length=200, blank=True)
     detail = models.JSONField(default=dict, blank=True)

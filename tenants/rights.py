@@ -20,8 +20,11 @@ RIGHTS = {
     "send": "developer",
     "keys": "developer",
     "webhooks": "developer",
+    "receivers": "developer",
     "channels": "admin",
     "members": "admin",
+    "settings": "admin",
+    "erase": "admin",
     "delete": "owner",
 }
 """The least role that has each right."""
@@ -42,3 +45,8 @@ class Forbidden(SprayerError):
 def can(role: str, right: str) -> bool:
     """Raises ValueError or KeyError for a role or right that does not exist."""
     return ROLES.index(role) >= ROLES.index(RIGHTS[right])
+
+
+def may_give(giver: str, role: str) -> bool:
+    """Whether somebody with the role `giver` may give, change or take the role `role`: nothing above the own one."""
+    return can(giver, "members") and ROLES.index(role) <= ROLES.index(giver)

@@ -9,12 +9,12 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from sprayer_project.errors import NotFound, StoreUnavailable
 from tenants import encryption
 from tenants.cache import Remembered
-from tenants.models import ApiKey, AuditEntry, ChannelConfig, Membership, Tenant, User
+from tenants.models import ApiKey, AuditEntry, ChannelConfig, Invitation, Membership, Tenant, User
 from tenants.rights import Forbidden, can
 
 __all__ = ["can"]
@@ -109,7 +109,8 @@ def key_info(key_hash: str) -> KeyInfo | None:
 
 def api_keys(tenant: str) -> QuerySet[ApiKey]:
     """A tenant's keys, newest first."""
-    return ApiKey.objects.filter(tenant__slug=tenant).select_related("created_by").order_by("-id")
+    found = ApiKey.objects.filter(tenant__slug=tenant)
+    return found.select_related("created_by", "replaced_by").order_by("-id")
 
 
 def channel_config(tenant: str, channel: str) -> ChannelSettings | None:
@@ -156,15 +157,41 @@ def membership(user: Any, slug: str) -> Membership:
 
 def authorize(user: Any, slug: str, right: str) -> Membership:
     """The membership of someone with a right. Raises NotFound for a stranger, Forbidden for a member without it."""
-    member = membership(user, slug)
+    return require(membership(user, slug), right)
+
+
+def require(member: Membership, right: str) -> Membership:
+    """The member again, when the role includes the right. Raises Forbidden."""
     if not can(member.role, right):
         raise Forbidden("missing_right", f"Your role here, {member.role}, does not include {right!r}: ask an owner.")
     return member
 
 
+def can_create_tenants(user: User) -> bool:
+    """Who may make a tenant at the console: everybody where people sign up, otherwise operators."""
+    return bool(settings.SIGNUP) or user.is_staff
+
+
+def invitations(tenant: str) -> QuerySet[Invitation]:
+    """Open ones and those that have expired, by address."""
+    return Invitation.objects.filter(tenant__slug=tenant).select_related("tenant", "created_by").order_by("email")
+
+
 def audit_entries(tenant: str) -> QuerySet[AuditEntry]:
     """Newest first."""
     return AuditEntry.objects.filter(tenant__slug=tenant).order_by("-at", "-id")
+
+
+def audit_by(entries: QuerySet[AuditEntry], name: str) -> QuerySet[AuditEntry]:
+    """Those of a person, by e-mail address, or of an API key, by id."""
+    return entries.filter(Q(by_email=name) | Q(by_key=name))
+
+
+def audit_choices(tenant: str) -> tuple[list[str], list[str]]:
+    """The people and keys that did something, and the actions that there were; in alphabetical order."""
+    entries = AuditEntry.objects.filter(tenant__slug=tenant).order_by()
+    found = {field: set(entries.values_list(field, flat=True).distinct()) for field in ("by_email", "by_key", "action")}
+    return sorted((found["by_email"] | found["by_key"]) - {""}), sorted(found["action"])
 
 
 def forget() -> None:

@@ -1,27 +1,19 @@
 """Writes: tenants, members, API keys, channel configurations. Each leaves an entry in the audit log, never a secret."""
 
 import re
-import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import structlog
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.db import DatabaseError, IntegrityError, transaction
-from django.db.models import Q
+from django.db import IntegrityError, transaction
 
 from sprayer_project.errors import Conflict, Invalid, NotFound
 from tenants import encryption, keys, selectors
 from tenants.models import SLUG_PATTERN, ApiKey, AuditEntry, ChannelConfig, Membership, Tenant, User
 from tenants.rights import ROLES, SCOPES
-
-log = structlog.get_logger(__name__)
-
-_USE_EVERY = 60.0
-_used: dict[str, float] = {}
 
 
 @transaction.atomic
@@ -31,24 +23,17 @@ def create_tenant(slug: str, name: str, owner_email: str, password: str | None =
     The owner may be a user already. A password is for an owner who cannot log in yet: Conflict otherwise.
     Raises Invalid, Conflict.
     """
-    if not re.match(SLUG_PATTERN, slug):
-        raise Invalid(
-            "invalid_slug",
-            "A slug is 2 to 40 lower-case letters, digits and hyphens, not beginning or ending with a hyphen.",
-        )
-    if Tenant.objects.filter(slug=slug).exists():
-        raise Conflict("tenant_exists", f"There is a tenant {slug!r} already.")
-    owner = _user(owner_email, password)
-    try:
-        with transaction.atomic():
-            tenant = Tenant.objects.create(slug=slug, name=name or slug)
-    except IntegrityError as error:
-        raise Conflict("tenant_exists", f"There is a tenant {slug!r} already.") from error
-    Membership.objects.create(tenant=tenant, user=owner, role=Membership.Role.OWNER)
-    audit(tenant, None, "tenant.created", slug, {"owner": owner.email})
+    _refuse_slug(slug)
+    tenant = _found(slug, name, _user(owner_email, password), None, None)
     _, plain = create_api_key(tenant, "live", ["admin"], None, "first key")
-    _changed()
     return tenant, plain
+
+
+@transaction.atomic
+def found_tenant(slug: str, name: str, owner: User, ip: str | None = None) -> Tenant:
+    """The same for a person at the console, without a key. Raises Invalid, Conflict."""
+    _refuse_slug(slug)
+    return _found(slug, name, owner, owner, ip)
 
 
 def set_password(email: str, password: str) -> None:
@@ -128,16 +113,18 @@ def rotate_api_key(
     by: User | None = None,
     ip: str | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key like the old one, which goes on for the overlap: nobody is cut off. Raises NotFound, Conflict."""
-    old = _key(tenant, key_id)
-    if old.state() != "active":
-        raise Conflict("key_not_active", f"The key is {old.state()}: create a new one.")
-    new, plain = create_api_key(tenant, old.mode, old.scopes, None, old.name, by, ip)
-    end = _now() + overlap
-    old.expires_at = min(old.expires_at, end) if old.expires_at else end
-    old.save(update_fields=["expires_at"])
+    """A new key like the old one, living as long; the old one goes on for the overlap. Raises NotFound, Conflict."""
+    old, now = _key(tenant, key_id), _now()
+    if old.state() != "active" or old.replaced_by_id:
+        state = "replaced" if old.replaced_by_id else old.state()
+        raise Conflict("key_not_active", f"The key is {state}: create a new one.")
+    end = now + (old.expires_at - old.created_at) if old.expires_at else None
+    new, plain = create_api_key(tenant, old.mode, old.scopes, end, old.name, by, ip)
+    old.expires_at = min(old.expires_at or now + overlap, now + overlap)
+    old.replaced_by = new
+    old.save(update_fields=["expires_at", "replaced_by"])
     audit(tenant, by, "key.rotated", old.id, {"by_key": new.id, "expires_at": old.expires_at.isoformat()}, ip)
-    _changed()
+    changed()
     return new, plain
 
 
@@ -149,24 +136,8 @@ def revoke_api_key(tenant: Tenant | str, key_id: str, by: User | None = None, ip
         key.revoked_at = _now()
         key.save(update_fields=["revoked_at"])
         audit(tenant, by, "key.revoked", key.id, {"prefix": key.prefix}, ip)
-    _changed()
+    changed()
     return key
-
-
-def note_key_use(key_id: str, last_used_at: datetime | None) -> None:
-    """Write a key's last-used time, once a minute at most. A database that refuses costs the note, not the request."""
-    now = time.monotonic()
-    if now - _used.get(key_id, -_USE_EVERY) < _USE_EVERY:
-        return
-    _used[key_id] = now
-    at = _now()
-    before = at - timedelta(seconds=_USE_EVERY)
-    if last_used_at is not None and last_used_at > before:
-        return
-    try:
-        ApiKey.objects.filter(Q(last_used_at=None) | Q(last_used_at__lte=before), id=key_id).update(last_used_at=at)
-    except DatabaseError as error:
-        log.warning("key use not noted", key=key_id, error=type(error).__name__)
 
 
 @transaction.atomic
@@ -194,7 +165,7 @@ def set_channel_config(
     )
     detail = {"enabled": enabled, "fields": sorted(values)}
     audit(tenant, by, "channel.configured" if created else "channel.changed", channel, detail, ip)
-    _changed()
+    changed()
     return config
 
 
@@ -220,7 +191,7 @@ def remove_channel_config(tenant: Tenant | str, channel: str, by: User | None = 
     removed, _ = ChannelConfig.objects.filter(tenant=row, channel=channel).delete()
     if removed:
         audit(row, by, "channel.removed", channel, ip=ip)
-    _changed()
+    changed()
 
 
 def audit(
@@ -230,12 +201,17 @@ def audit(
     target: str = "",
     detail: Mapping[str, Any] | None = None,
     ip: str | None = None,
+    key: str = "",
 ) -> AuditEntry:
-    """Who did what to a tenant; by is None for an operator's command. detail must be JSON-able, without secrets."""
+    """Who did what to a tenant; by is None for an API key, whose id is given then, and for an operator's command.
+
+    detail must be JSON-able, without secrets.
+    """
     return AuditEntry.objects.create(
         tenant=selectors.tenant_named(tenant),
         by=by,
         by_email=by.email if by else "",
+        by_key=key,
         action=action,
         target=target[:200],
         detail=dict(detail or {}),
@@ -263,6 +239,28 @@ def _user(email: str, password: str | None) -> User:
     return user
 
 
+def _refuse_slug(slug: str) -> None:
+    if not re.match(SLUG_PATTERN, slug):
+        raise Invalid(
+            "invalid_slug",
+            "A slug is 2 to 40 lower-case letters, digits and hyphens, not beginning or ending with a hyphen.",
+        )
+    if Tenant.objects.filter(slug=slug).exists():
+        raise Conflict("tenant_exists", f"There is a tenant {slug!r} already, or there was one.")
+
+
+def _found(slug: str, name: str, owner: User, by: User | None, ip: str | None) -> Tenant:
+    try:
+        with transaction.atomic():
+            tenant = Tenant.objects.create(slug=slug, name=name or slug)
+    except IntegrityError as error:
+        raise Conflict("tenant_exists", f"There is a tenant {slug!r} already.") from error
+    Membership.objects.create(tenant=tenant, user=owner, role=Membership.Role.OWNER)
+    audit(tenant, by, "tenant.created", slug, {"owner": owner.email}, ip)
+    changed()
+    return tenant
+
+
 def _keep_an_owner(tenant: Tenant, leaving: User) -> None:
     owners = Membership.objects.select_for_update().filter(tenant=tenant, role=Membership.Role.OWNER)
     users = set(owners.values_list("user_id", flat=True))
@@ -278,7 +276,7 @@ def _key(tenant: Tenant | str, key_id: str) -> ApiKey:
     return key
 
 
-def _changed() -> None:
+def changed() -> None:
     """This process asks SQL again, inside the transaction as after it; the others within a second or two."""
     selectors.forget()
     transaction.on_commit(selectors.forget)

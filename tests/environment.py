@@ -95,6 +95,7 @@ def _take_over() -> Stack:
         DJANGO_SETTINGS_MODULE="sprayer_project.settings",
         SPRAYER_VAR_DIR=str(folder),
         SPRAYER_DATABASE_URL=f"sqlite:///{folder / 'sprayer.sqlite3'}",
+        SPRAYER_EMAIL_URL=f"file://{folder / 'mail'}",
         SPRAYER_STACK_PORT=str(base),
         SPRAYER_PORT=str(base + WEB_OFFSET),
         SPRAYER_SANDBOX_PORT=str(base + SANDBOX_OFFSET),

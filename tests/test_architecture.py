@@ -23,12 +23,15 @@ WIRING = {"sprayer_project/urls.py", "sprayer_project/asgi.py", "sprayer_project
 """Where the project knows its apps."""
 OPEN = {
     "tenants": {
-        *("services", "selectors", "api", "authentication", "console", "activity"),
+        *("services", "selectors", "api", "authentication", "console", "activity", "tenancy", "limiter"),
         *("keys", "rights", "encryption", "cache"),
     },
-    "subscriptions": {"services", "selectors", "addresses", "changes", "inputs", "names", "reaching"},
+    "subscriptions": {
+        *("services", "selectors", "addresses", "changes", "inputs", "names", "reaching"),
+        *("browsing", "suppressions", "importing", "export"),
+    },
     "feedback": {
-        *("services", "selectors", "events", "serializers", "waiting", "webhooks"),
+        *("services", "selectors", "events", "serializers", "waiting", "webhooks", "dead"),
         *("search", "export", "pruning", "erasing", "rollups", "series", "periods", "backlog"),
     },
 }
@@ -40,10 +43,20 @@ OPEN_FOR = {
     # The type of what tenants.console hands to a page.
     ("messaging/views.py", "tenants.models"),
     ("messaging/channel_views.py", "tenants.models"),
+    ("messaging/channel_trial_views.py", "tenants.models"),
     ("messaging/sandbox_views.py", "tenants.models"),
+    ("messaging/send_views.py", "tenants.models"),
     ("messaging/request_views.py", "tenants.models"),
     ("messaging/explain_views.py", "tenants.models"),
+    ("messaging/usage_views.py", "tenants.models"),
     ("messaging/overview_views.py", "tenants.models"),
+    ("messaging/receiver_views.py", "tenants.models"),
+    ("messaging/group_views.py", "tenants.models"),
+    ("messaging/dead_letter_views.py", "tenants.models"),
+    ("messaging/suppression_views.py", "tenants.models"),
+    ("messaging/import_views.py", "tenants.models"),
+    # The type of who erases a receiver.
+    ("messaging/erasure.py", "tenants.models"),
     # The type of who changes a webhook.
     ("feedback/webhooks.py", "tenants.models"),
     ("feedback/webhook_views.py", "tenants.models"),

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from deploy.local.servers import HOST, StackError
 from deploy.local.stack import Stack, base_port
@@ -59,6 +60,8 @@ def local() -> Local:
         "SPRAYER_VAR_DIR": str(var),
         "PROMETHEUS_MULTIPROC_DIR": str(var / "metrics"),
         "SPRAYER_WEBHOOK_ALLOW_PRIVATE": f"{HOST}:{sandbox},{HOST}:{smtp}",
+        "SPRAYER_SIGNUP": "on",
+        "SPRAYER_EMAIL_URL": f"file://{quote(str(var / 'mail'))}",
         "PYTHONUNBUFFERED": "1",
     }
     given = {name: value for name, value in os.environ.items() if value}

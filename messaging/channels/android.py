@@ -1,10 +1,6 @@
 """Android push through Firebase Cloud Messaging, HTTP v1.
 
 https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages
-
-A service account's document names URLs (token_uri, auth_uri, universe_domain). None of them is ever followed: a
-tenant that could choose one would make this server send requests, signed ones, to any host it can reach. Both servers
-are operator settings, SPRAYER_FCM_URL and SPRAYER_GOOGLE_OAUTH_URL; a document with another token_uri is refused.
 """
 
 import base64
@@ -16,72 +12,27 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from django import forms
 from django.conf import settings
-from google.auth.crypt import RSASigner
 from rest_framework import serializers
 
 from feedback.events import Status
 from messaging import fcm as http_v1
-from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient, RetrySchedule
+from messaging.channels.base import Channel, DeliveryError, Look, Outcome, Outgoing, Recipient, RetrySchedule
 from messaging.fcm import DRY_RUN, FID, PROVIDER, Fcm, Place, check_accepted, message_body, message_parts, outcome_of
+from messaging.fcm_forms import FcmConfig
 from messaging.google_tokens import Accounts
 from messaging.sandbox.google import service_account
-from messaging.secret_fields import SecretText
 from messaging.senders import shared_out
-from sprayer_project.serializers import StrictCharField, StrictSerializer
+from sprayer_project.serializers import LONG, StrictCharField, StrictSerializer
 
-TOKEN_URIS = ("https://oauth2.googleapis.com/token", "https://accounts.google.com/o/oauth2/token")
 _address = re.compile(r"(fid:)?[A-Za-z0-9:._~%+/=-]{8,2048}")
-_project = r"^[a-z][a-z0-9.:-]{3,100}$"
-_email = re.compile(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+\.gserviceaccount\.com")
-_KEPT = ("type", "project_id", "private_key_id", "private_key", "client_email")
-
-
-class Config(forms.Form):
-    service_account = forms.CharField(
-        widget=SecretText(attrs={"rows": 6, "class": "mono", "spellcheck": "false"}),
-        max_length=10_000,
-        label="Service account",
-        help_text="The JSON document of a service account that may send: Firebase console, project settings.",
-    )
-    project_id = forms.RegexField(
-        _project, required=False, label="Project", help_text="Left empty, that of the service account."
-    )
-
-    def clean_service_account(self) -> str:
-        """The document with nothing in it but what is used."""
-        try:
-            document = json.loads(self.cleaned_data["service_account"])
-        except ValueError as error:
-            raise forms.ValidationError(f"This is not JSON: {error}") from error
-        if not isinstance(document, dict) or document.get("type") != "service_account":
-            raise forms.ValidationError('This is not a service account: its "type" must be "service_account".')
-        kept = {name: document[name] for name in _KEPT if isinstance(document.get(name), str)}
-        if not re.match(_project, kept.get("project_id", "")) or not _email.fullmatch(kept.get("client_email", "")):
-            raise forms.ValidationError("The service account must have its project_id and client_email.")
-        if document.get("token_uri", TOKEN_URIS[0]) not in TOKEN_URIS:
-            raise forms.ValidationError(f"The token_uri must be Google's: {TOKEN_URIS[0]}.")
-        if document.get("universe_domain", "googleapis.com") != "googleapis.com":
-            raise forms.ValidationError("The universe_domain must be googleapis.com.")
-        try:
-            RSASigner.from_service_account_info(kept)  # type: ignore[no-untyped-call]
-        except (ValueError, TypeError) as error:
-            raise forms.ValidationError("The private_key must be an RSA key in PEM form.") from error
-        return json.dumps(kept)
-
-    def clean(self) -> dict[str, Any]:
-        values: dict[str, Any] = super().clean() or self.cleaned_data
-        if not self.errors and not values.get("project_id"):
-            values["project_id"] = json.loads(values["service_account"])["project_id"]
-        return values
 
 
 class Content(StrictSerializer):
     """https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages#androidnotification"""
 
     title = StrictCharField(required=False, allow_blank=True)
-    body = StrictCharField(required=False, allow_blank=True, trim_whitespace=False)
+    body = StrictCharField(required=False, allow_blank=True, trim_whitespace=False, style=LONG)
     image = StrictCharField(required=False, help_text="URL of a picture.")
     data = serializers.DictField(  # type: ignore[assignment]
         required=False, help_text="Instead of the content's; what is not a string arrives as JSON text."
@@ -111,7 +62,7 @@ class Android(Channel):
     settles_at = Status.SENT
     address_kind = "registration token"
     address_is_device = True
-    Config = Config
+    Config = FcmConfig
     Content = Content
     # https://firebase.google.com/docs/cloud-messaging/scale-fcm: not before ten seconds
     retry = RetrySchedule((10, 30, 120, 600, 3600))
@@ -145,6 +96,9 @@ class Android(Channel):
 
     def preview(self, message: Outgoing) -> Mapping[str, Any]:
         return http_v1.preview(message)
+
+    def look(self, message: Outgoing) -> Look:
+        return http_v1.look(message)
 
     async def check(self, config: Mapping[str, Any]) -> None:
         """An access token, then a message to a topic that FCM only validates."""

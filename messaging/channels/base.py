@@ -101,6 +101,23 @@ class DeliveryError(SprayerError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a message looks like where it arrives, for whoever writes it; what is empty is not there."""
+
+    shape: str
+    """text, notification, mail or code: templates/messaging/looks/<shape>.html draws it."""
+    title: str = ""
+    subtitle: str = ""
+    text: str = ""
+    html: str = ""
+    image: str = ""
+    """A URL, which is shown and not fetched."""
+    buttons: Sequence[str] = ()
+    payload: str = ""
+    """What travels to the provider, the device or the endpoint, as JSON for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:
     """A provider's HTTP call to us, independent of the web framework."""
 
@@ -235,6 +252,10 @@ class Channel(ABC):
         payload_bytes is there where the channel has one payload for all, and limit, in bytes, where the provider has
         one. Raises DeliveryError for what send would refuse before anything leaves.
         """
+
+    @abstractmethod
+    def look(self, message: Outgoing) -> Look:
+        """What people, or a program, get to see of a message on this channel. Raises DeliveryError as preview does."""
 
     def host_of(self, recipient: Recipient) -> str | None:
         """Whose failures are counted together: the host of the address, empty where one provider takes all.

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from feedback.events import DeliveryEvent, Status
 from messaging import mail, mail_connections, mail_sending, mail_tracking
-from messaging.channels.base import OPTED_OUT, Callback, Channel, DeliveryError, Outcome, Outgoing, Recipient
+from messaging.channels.base import OPTED_OUT, Callback, Channel, DeliveryError, Look, Outcome, Outgoing, Recipient
 from messaging.esps import ESPS
 from messaging.mail_attachments import attachments_of
 from messaging.mail_forms import EmailConfig, EmailContent
@@ -68,6 +68,9 @@ class Email(Channel):
 
     def preview(self, message: Outgoing) -> Mapping[str, Any]:
         return mail.preview(message)
+
+    def look(self, message: Outgoing) -> Look:
+        return mail.look(message)
 
     async def check(self, config: Mapping[str, Any]) -> None:
         """Connect, STARTTLS or TLS, log in and leave; the providers behind anymail have no such call."""

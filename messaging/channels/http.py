@@ -14,7 +14,8 @@ from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 from feedback.events import Status
-from messaging.channels.base import Channel, Outcome, Outgoing, Recipient, as_they_end
+from messaging.channels.base import Channel, Look, Outcome, Outgoing, Recipient, as_they_end
+from messaging.looks import pretty
 from sprayer_project import outbound, webhook_urls
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -67,6 +68,11 @@ class Http(Channel):
     def preview(self, message: Outgoing) -> Mapping[str, Any]:
         """Without the names of delivery, receiver and group, which each request has of its own."""
         return {"payload_bytes": len(_head(message).encode()) + len("}}")}
+
+    def look(self, message: Outgoing) -> Look:
+        body = json.loads(f"{_head(message)}}}}}")
+        body["data"] |= {"delivery": "dlv_...", "receiver": "...", "group": None}
+        return Look(shape="code", payload=pretty(body))
 
     def host_of(self, recipient: Recipient) -> str:
         return _beginning(recipient.address)[1]

@@ -15,15 +15,15 @@ from django import forms
 from django.conf import settings
 
 from feedback.events import Status
-from messaging.apns import NOBODY, STREAMS, Answer, Apns, Credentials, NoAnswer, key_of
-from messaging.apns_payload import Content, Notification, notification, preview
-from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient
+from messaging.apns import NOBODY, STREAMS, Apns, Credentials, NoAnswer, key_of
+from messaging.apns_outcomes import PROVIDER, outcome_of
+from messaging.apns_payload import Content, Notification, look, notification, preview
+from messaging.channels.base import Channel, DeliveryError, Look, Outcome, Outgoing, Recipient
 from messaging.sandbox.apns import key_id_of, private_key_of, team_of
 from messaging.sandbox.finding import Found, find
 from messaging.secret_fields import SecretText
 from messaging.senders import shared_out
 
-PROVIDER = "apns"
 _SERVERS = {"production": "apns", "development": "apns_development"}
 _CLIENTS = 256
 _identifier = r"^[A-Z0-9]{10}$"
@@ -101,6 +101,9 @@ class Ios(Channel):
     def preview(self, message: Outgoing) -> Mapping[str, Any]:
         return preview(message)
 
+    def look(self, message: Outgoing) -> Look:
+        return look(message)
+
     async def check(self, config: Mapping[str, Any]) -> None:
         """A push to a device that cannot be: APNs judges the provider token and the topic before it looks for it."""
         client = await self._client(config, "live")
@@ -140,7 +143,7 @@ class Ios(Channel):
                 unknown=error.unknown,
                 detail={"message": error.detail},
             )
-        return _outcome(delivery, apns_id, answer, one_app)
+        return outcome_of(delivery, apns_id, answer, one_app)
 
     async def _client(self, config: Mapping[str, Any], mode: str) -> Apns:
         """The connection's holder for these credentials; of too many the longest unused are closed."""
@@ -173,28 +176,3 @@ class Ios(Channel):
         self._sandbox = None
         for client in clients:
             await client.aclose()
-
-
-def _outcome(delivery: str, apns_id: str, answer: Answer, one_app: bool) -> Outcome:
-    detail: dict[str, Any] = {"http_status": answer.status}
-    if answer.status == 200:
-        if unique := answer.headers.get("apns-unique-id"):
-            detail["apns_unique_id"] = unique
-        provider_id = answer.headers.get("apns-id", apns_id).lower()
-        return Outcome(delivery=delivery, status=Status.SENT, provider=PROVIDER, provider_id=provider_id, detail=detail)
-    refusal = answer.refusal
-    if answer.reason:
-        detail["reason"] = answer.reason
-    if answer.unregistered_at:
-        detail["since"] = answer.unregistered_at.isoformat()
-    return Outcome(
-        delivery=delivery,
-        status=refusal.status,
-        reason=refusal.reason,
-        provider=PROVIDER,
-        provider_id=apns_id,
-        retry_after=answer.retry_after or refusal.retry_after,
-        retire=refusal.retire and (one_app or answer.reason != "DeviceTokenNotForTopic"),
-        dead_since=answer.unregistered_at,
-        detail=detail,
-    )

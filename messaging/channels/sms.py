@@ -19,13 +19,13 @@ from twilio.rest import Client
 
 from feedback.events import DeliveryEvent, Status
 from messaging.callback_urls import callback_url, reference_of
-from messaging.channels.base import Callback, Channel, DeliveryError, Outcome, Outgoing, Recipient, as_they_end
+from messaging.channels.base import Callback, Channel, DeliveryError, Look, Outcome, Outgoing, Recipient, as_they_end
 from messaging.gsm import encoded
 from messaging.sandbox.twilio import sandbox_credentials
 from messaging.twilio_api import ERRORS, OVERRIDES, PROVIDER, STATUSES, TryLater, TwilioHttp, verified_form
 from messaging.twilio_lookup import LookUp
 from messaging.twilio_outcomes import RETIRES, busy, refused, taken, words_of
-from sprayer_project.serializers import StrictCharField, StrictSerializer
+from sprayer_project.serializers import LONG, StrictCharField, StrictSerializer
 
 CONCURRENCY = 10
 MAX_VALIDITY = 36_000
@@ -55,7 +55,7 @@ class Config(forms.Form):
 
 
 class Content(StrictSerializer):
-    body = StrictCharField(required=False, help_text="The text, instead of title and body.")
+    body = StrictCharField(required=False, style=LONG, help_text="The text, instead of title and body.")
     sender = StrictCharField(required=False, max_length=15, help_text="From, instead of the configured one.")
 
 
@@ -112,6 +112,9 @@ class Sms(Channel):
         text = _text(message)
         counted = encoded(text)
         return {"characters": len(text), "encoding": counted.encoding, "segments": counted.segments}
+
+    def look(self, message: Outgoing) -> Look:
+        return Look(shape="text", text=_text(message))
 
     def _client(self, config: Mapping[str, Any], mode: str) -> Client:
         self._http = self._http or TwilioHttp()

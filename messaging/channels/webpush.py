@@ -17,11 +17,12 @@ from rest_framework import serializers
 
 from feedback.events import Status
 from messaging import push_subscriptions, vapid
-from messaging.channels.base import Channel, DeliveryError, Outcome, Outgoing, Recipient, as_they_end
+from messaging.channels.base import Channel, DeliveryError, Look, Outcome, Outgoing, Recipient, as_they_end
+from messaging.looks import notification
 from messaging.push_subscriptions import Subscription
 from messaging.sandbox.browser import browser, sandbox_private_key
 from sprayer_project import outbound
-from sprayer_project.serializers import StrictCharField, StrictSerializer
+from sprayer_project.serializers import LONG, StrictCharField, StrictSerializer
 
 _GONE = "unregistered"
 _REFUSALS = {401: "vapid_refused", 403: "vapid_refused", 404: _GONE, 410: _GONE, 413: "payload_too_large"}
@@ -73,10 +74,10 @@ class Action(StrictSerializer):
 class WebPushContent(StrictSerializer):
     """What the service worker shows, and how the push service treats it."""
 
-    title, body = Text(), StrictCharField(required=False)
+    title, body = Text(), StrictCharField(required=False, style=LONG)
     icon, badge, image, tag = Text(), Text(), Text(), Text()
-    url = Text(help_text="What a click on the notification opens.")
-    actions = serializers.ListField(child=Action(), required=False)
+    url = Text(label="URL", help_text="What a click on the notification opens.")
+    actions = serializers.ListField(child=Action(), required=False, help_text='[{"action": "open", "title": "Open"}]')
     urgency = serializers.ChoiceField(["very-low", "low", "normal", "high"], required=False)
     topic = serializers.RegexField(r"^[A-Za-z0-9_-]{1,32}\Z", required=False)
 
@@ -106,6 +107,9 @@ class WebPush(Channel):
 
     def preview(self, message: Outgoing) -> Mapping[str, Any]:
         return {"payload_bytes": len(_text(message)), "limit": push_subscriptions.MAX_TEXT}
+
+    def look(self, message: Outgoing) -> Look:
+        return notification(json.loads(_text(message)))
 
     def host_of(self, recipient: Recipient) -> str:
         return Subscription.read(recipient.address).origin.partition("://")[2]
@@ -165,8 +169,7 @@ async def _try(push: Push, recipient: Recipient) -> Outcome:
         subscription = push_subscriptions.cleaned(browser("test").subscription)
     if _at_the_sandbox(subscription):
         headers["Sprayer-Tenant"] = message.tenant
-    left = (message.expires_at - datetime.now(UTC)).total_seconds()
-    headers["TTL"] = str(max(0, int(left)))
+    headers["TTL"] = str(max(0, int((message.expires_at - datetime.now(UTC)).total_seconds())))
     headers["Authorization"] = vapid.authorization(push.private_key, push.subject, subscription.origin)
     url, body = subscription.endpoint, subscription.encrypted(push.text)
     try:

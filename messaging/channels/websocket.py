@@ -3,13 +3,16 @@
 Long poll and server-sent events read the same inbox. An acknowledgement by the client is the evidence for delivered.
 """
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 from feedback.events import Status
 from messaging import inbox, inbox_ended, inbox_restore
-from messaging.channels.base import Channel, Outcome, Outgoing, Recipient
+from messaging.channels.base import Channel, Look, Outcome, Outgoing, Recipient
+from messaging.inbox import Appended
+from messaging.looks import pretty
 from messaging.realtime import frames
 
 
@@ -18,6 +21,9 @@ class WebSocket(Channel):
     settles_at = Status.DELIVERED
     needs_address = False
     sent_waits: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._reports = inbox_ended.Reports()
 
     def clean_address(self, value: Any) -> str:
         if value not in (None, ""):
@@ -31,25 +37,40 @@ class WebSocket(Channel):
         """Without each receiver's own offset and group."""
         return {"payload_bytes": len(frames.message_body(message).encode())}
 
+    def look(self, message: Outgoing) -> Look:
+        frame = {"type": "message", "offset": "..."} | json.loads(frames.message_body(message))
+        return Look(shape="code", payload=pretty(frame))
+
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
         """sent means that it waits in the inbox. Raises the stores' errors."""
-        append = partial(inbox.append, message, recipients, frames.message_body(message))
-        appending = await inbox_restore.whole(append)
-        for place in appending.places:
-            yield Outcome(
-                delivery=place.delivery,
-                status=Status.SUPPRESSED if place.replaced else Status.SENT,
-                reason="replaced" if place.replaced else "",
-                provider="inbox",
-                detail={"epoch": place.epoch}
-                if place.replaced
-                else {"epoch": place.epoch, "offset": str(place.offset)},
-                keeper=place.keeper,
-            )
-        if appending.ended:
-            await inbox_ended.report(message.tenant)
+        body = frames.message_body(message)
+        for start in range(0, len(recipients), inbox.AT_ONCE):
+            some = recipients[start : start + inbox.AT_ONCE]
+            appending = await inbox_restore.whole(partial(inbox.append, message, some, body))
+            if appending.ended:
+                self._reports.ask(message.tenant)
+            for place in appending.places:
+                yield _outcome(place)
 
     def put_back(self, limit: int) -> int:
         return inbox_restore.put_back(limit)
+
+    async def aclose(self) -> None:
+        await self._reports.aclose()
+
+
+def _outcome(place: Appended) -> Outcome:
+    if place.replaced:
+        status, reason, detail = Status.SUPPRESSED, "replaced", {"epoch": place.epoch}
+    else:
+        status, reason, detail = Status.SENT, "", {"epoch": place.epoch, "offset": str(place.offset)}
+    return Outcome(
+        delivery=place.delivery,
+        status=status,
+        reason=reason,
+        provider="inbox",
+        detail=detail,
+        keeper=place.keeper,
+    )

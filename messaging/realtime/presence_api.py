@@ -68,15 +68,18 @@ class GroupPresenceView(ApiView):
         limit = paging.limit_of(request.query_params.get("limit"))
         if not isinstance(after, str | None):
             raise Invalid("invalid_cursor", "Pass next_cursor of an earlier answer unchanged.", "?cursor")
-        connected = _connected_members(self.caller.tenant, group)
+        connected = connected_members(self.caller.tenant, group)
         rest = [name for name in connected if name > (after or "")]
         page = paging.page(rest[: limit + 1], limit, lambda name: name)
         body = {"group": group, "connected": len(connected), "data": [{"receiver": name} for name in page.data]}
         return Response(body | {"next_cursor": page.next_cursor})
 
 
-def _connected_members(tenant: str, group: str) -> list[str]:
-    """By name. The tenant's connected receivers are fewer than a group's members may be, so it starts from them."""
+def connected_members(tenant: str, group: str) -> list[str]:
+    """By name. The tenant's connected receivers are fewer than a group's members may be, so it starts from them.
+
+    Raises NotFound, and redis errors.
+    """
     subscriptions.group(tenant, group)
     present = sorted(holders.all_present(tenant))
     found: set[str] = set()

@@ -31,6 +31,8 @@ from typing import Any
 
 from aiohttp import web
 
+from messaging.channels.base import Look
+from messaging.looks import notification
 from messaging.sandbox.base import Gateway as Base
 from messaging.sandbox.base import Magic, Surroundings
 from messaging.sandbox.google import DOMAIN, BadToken, access_token, account_of, project_of, verified_issuer
@@ -128,6 +130,12 @@ class Gateway(Base):
         *(Magic(f"sandbox-{name}", said) for name, said in SPECIAL.items()),
     )
     magic_place = "registration token or installation ID"
+
+    @classmethod
+    def seen(cls, arrival: Mapping[str, Any]) -> tuple[str, Look]:
+        message = arrival["message"]
+        target = message.get("token") or message.get("fid") or f"topic {message.get('topic', '')}"
+        return str(target), notification({"message": message}, message.get("notification") or {})
 
     def __init__(self, channel: str, surroundings: Surroundings):
         super().__init__(channel, surroundings)

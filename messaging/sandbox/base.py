@@ -1,11 +1,13 @@
 """What a gateway of the sandbox is: one file in this folder, called as its channel, with one class `Gateway`."""
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from aiohttp import web
 
+from messaging.channels.base import Look
 from messaging.sandbox.store import Arrivals, Control
 
 
@@ -30,7 +32,7 @@ class Magic:
     """What the provider does, for people."""
 
 
-class Gateway:
+class Gateway(ABC):
     """One channel's provider, played locally."""
 
     magic: ClassVar[tuple[Magic, ...]] = ()
@@ -46,10 +48,10 @@ class Gateway:
         """HTTP routes below /<channel>, each path with its leading slash."""
         return ()
 
-    async def start(self) -> None:
+    async def start(self) -> None:  # noqa: B027  (most gateways are HTTP alone)
         """Open what is not HTTP. The event loop runs."""
 
-    async def stop(self) -> None:
+    async def stop(self) -> None:  # noqa: B027
         """Close it again, and end what still runs."""
 
     def describe(self, base: str) -> dict[str, Any]:
@@ -59,6 +61,11 @@ class Gateway:
     def owner(self, tenant: str) -> str:
         """Under which name this tenant's arrivals are filed: what the wire format says of the sender."""
         return tenant
+
+    @classmethod
+    @abstractmethod
+    def seen(cls, arrival: Mapping[str, Any]) -> tuple[str, Look]:
+        """To whom an arrival went, and what that person or program got to see of it; refused ones, too."""
 
     def arrived(self, owner: str, content: dict[str, Any]) -> None:
         """Keep what came; content is JSON-able. The store adds arrival, a name of its own, and at."""

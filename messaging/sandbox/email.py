@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import ClientSession, ClientTimeout, encode_basic_auth, web
@@ -17,6 +17,7 @@ from yarl import URL
 
 from messaging.callback_urls import callback_address
 from messaging.channels import registry
+from messaging.channels.base import Look
 from messaging.sandbox.base import Gateway as Base
 from messaging.sandbox.base import Magic, Surroundings
 from messaging.sandbox.calling_back import call_back
@@ -75,6 +76,12 @@ class Gateway(Base):
 
     magic = tuple(Magic(f"{word}@...", answer) for word, answer in ANSWERS.items())
     magic_place = "mailbox"
+
+    @classmethod
+    def seen(cls, arrival: Mapping[str, Any]) -> tuple[str, Look]:
+        title, text, html = (str(arrival.get(name) or "") for name in ("subject", "text", "html"))
+        return ", ".join(arrival["to"]), Look(shape="mail", title=title, text=text, html=html)
+
     _session: ClientSession
 
     def __init__(self, channel: str, surroundings: Surroundings):

@@ -6,11 +6,13 @@ Gateway.magic declares the paths that mean something; every other is answered 20
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
 
+from messaging.channels.base import Look
+from messaging.looks import reindented
 from messaging.sandbox.base import Gateway as Base
 from messaging.sandbox.base import Magic, Surroundings
 
@@ -31,6 +33,10 @@ class Gateway(Base):
         Magic("/count", "204, counted and not kept"),
     )
     magic_place = "path below /http of the sandbox's own URL"
+
+    @classmethod
+    def seen(cls, arrival: Mapping[str, Any]) -> tuple[str, Look]:
+        return str(arrival["path"]), Look(shape="code", payload=reindented(arrival["body"]))
 
     def __init__(self, channel: str, surroundings: Surroundings):
         super().__init__(channel, surroundings)

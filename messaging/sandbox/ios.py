@@ -16,6 +16,8 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 
+from messaging.apns_payload import look_of
+from messaging.channels.base import Look
 from messaging.sandbox.apns import STATUSES, Refused, certificates, team_of, team_of_token
 from messaging.sandbox.base import Gateway as Base
 from messaging.sandbox.base import Magic, Surroundings
@@ -51,6 +53,10 @@ class Gateway(Base):
         Magic(LONG_GONE, "410 Unregistered since an hour ago: an address that was registered later is not meant"),
     )
     magic_place = "beginning of the device token"
+
+    @classmethod
+    def seen(cls, arrival: Mapping[str, Any]) -> tuple[str, Look]:
+        return str(arrival["token"]), look_of(arrival["payload"])
 
     def __init__(self, channel: str, surroundings: Surroundings):
         super().__init__(channel, surroundings)

@@ -16,6 +16,7 @@ from aiohttp import ClientSession, ClientTimeout, encode_basic_auth, web
 from twilio.request_validator import RequestValidator
 from yarl import URL
 
+from messaging.channels.base import Look
 from messaging.sandbox.base import Gateway as BaseGateway
 from messaging.sandbox.base import Magic
 from messaging.sandbox.calling_back import call_back
@@ -112,6 +113,10 @@ class Gateway(BaseGateway):
     )
     magic_place = "number"
     _session: ClientSession
+
+    @classmethod
+    def seen(cls, arrival: Mapping[str, Any]) -> tuple[str, Look]:
+        return str(arrival["to"]), Look(shape="text", text=str(arrival["body"]))
 
     async def start(self) -> None:
         self._session = ClientSession(timeout=ClientTimeout(total=15))

@@ -24,6 +24,8 @@ import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from messaging.channels.base import Look
+from messaging.looks import decoded, notification
 from messaging.sandbox.base import Gateway as Base
 from messaging.sandbox.base import Magic, Surroundings
 from messaging.sandbox.browser import Browser, browser
@@ -60,6 +62,12 @@ class Gateway(Base):
         Magic("reset", "none: the connection is cut once the request has been read"),
     )
     magic_place = "last part of the endpoint, /webpush/..."
+
+    @classmethod
+    def seen(cls, arrival: Mapping[str, Any]) -> tuple[str, Look]:
+        shown = decoded(arrival.get("body", ""))
+        raw = Look(shape="code", payload=str(arrival.get("error") or arrival.get("body", "")))
+        return str(arrival["subscription"]), notification(shown) if isinstance(shown, dict) else raw
 
     def __init__(self, channel: str, surroundings: Surroundings):
         super().__init__(channel, surroundings)

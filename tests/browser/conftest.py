@@ -9,10 +9,12 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from deploy.screenshots import chromium, log_in
 from subscriptions.inputs import AddressInput
 from subscriptions.services import put_receiver
+from tenants.models import User
 from tests.conftest import TenantUnderTest
 from tests.live import LiveSystem
 
 PASSWORD = "a long enough password"
+ROOT = "root@sprayer.example"
 
 
 class Visitor:
@@ -41,9 +43,13 @@ class ConsoleUnderTest:
     url: str
     browser: Browser
 
+    def newcomer(self) -> Visitor:
+        """Someone who has not."""
+        return Visitor(self.browser.new_context(viewport={"width": 1280, "height": 844}), self.url)
+
     def visit(self, email: str) -> Visitor:
         """Someone who has logged in."""
-        visitor = Visitor(self.browser.new_context(viewport={"width": 1280, "height": 844}), self.url)
+        visitor = self.newcomer()
         log_in(visitor.page, self.url, email, PASSWORD)
         return visitor
 
@@ -71,6 +77,23 @@ def console(live_system: LiveSystem, people: None) -> Iterator[ConsoleUnderTest]
 def whole_console(live_system: LiveSystem, people: None) -> Iterator[ConsoleUnderTest]:
     """Every process: what is sent arrives."""
     web, *_ = live_system.start("web", "sandbox", "dispatcher", "feeder", "sweeper")
+    assert web.url is not None
+    with chromium() as browser:
+        yield ConsoleUnderTest(web.url, browser)
+
+
+@pytest.fixture
+def operators_console(transactional_db: None, request: pytest.FixtureRequest) -> ConsoleUnderTest:
+    """The same for an operator, root, who is a superuser."""
+    User.objects.create_superuser(ROOT, PASSWORD)
+    found: ConsoleUnderTest = request.getfixturevalue("console")
+    return found
+
+
+@pytest.fixture
+def console_with_signup(live_system: LiveSystem, people: None) -> Iterator[ConsoleUnderTest]:
+    """The web process alone, where everybody may sign up."""
+    (web,) = live_system.start("web", env={"SPRAYER_SIGNUP": "on"})
     assert web.url is not None
     with chromium() as browser:
         yield ConsoleUnderTest(web.url, browser)

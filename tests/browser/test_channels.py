@@ -15,10 +15,10 @@ CHANNEL, LABEL = "http", "HTTP webhook"
 def _send_live(visitor: Visitor, title: str) -> None:
     visitor.open("/t/acme/send")
     visitor.page.get_by_label("Live", exact=True).check()
-    visitor.page.get_by_label("A plain address").check()
-    visitor.page.get_by_label("Channel of the address").select_option(CHANNEL)
-    visitor.page.get_by_label("Address", exact=True).fill(f"{settings.SANDBOX_URL}/http/ann")
-    visitor.page.get_by_label("Title").fill(title)
+    visitor.page.locator("summary", has_text="Plain addresses").click()
+    visitor.page.get_by_label("Channel of the addresses").select_option(CHANNEL)
+    visitor.page.get_by_label("Plain addresses").fill(f"{settings.SANDBOX_URL}/http/ann")
+    visitor.page.get_by_label("Title optional").fill(title)
     visitor.page.get_by_role("button", name="Send the message").click()
 
 

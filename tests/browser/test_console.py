@@ -21,16 +21,25 @@ OF_ACME = (
     "keys",
     "keys/new",
     "requests",
+    "settings",
+    "settings/limits",
+    "settings/members",
+    "settings/audit",
 )
-PAGES = (*(f"/t/acme/{page}" for page in OF_ACME), "/accounts/", "/api/v1/docs")
+OF_PEOPLE = ("", "password/change/", "email/", "2fa/", "sessions/")
+PAGES = (
+    *(f"/t/acme/{page}" for page in (*OF_ACME, "settings/delete")),
+    *(f"/accounts/{page}" for page in OF_PEOPLE),
+    "/api/v1/docs",
+)
 
 
 def _send(visitor: Visitor, title: str) -> None:
     visitor.open("/t/acme/send")
-    visitor.page.get_by_label("Receiver", exact=True).fill("ann")
-    visitor.page.get_by_label("SMS").check()
-    visitor.page.get_by_label("Title").fill(title)
-    visitor.page.get_by_label("Body").fill("It is two to one.")
+    visitor.page.get_by_label("Receivers").fill("ann")
+    visitor.page.get_by_role("checkbox", name="SMS").check()
+    visitor.page.get_by_label("Title optional").fill(title)
+    visitor.page.get_by_label("Body optional").fill("It is two to one.")
     visitor.page.get_by_role("button", name="Send the message").click()
     expect(visitor.page.get_by_role("heading", name=title)).to_be_visible()
 

@@ -17,6 +17,7 @@ from messaging.channels.http import Http
 from messaging.dispatcher import Dispatcher
 from messaging.jobs import Job
 from messaging.management.commands.run_dispatcher import dispatch
+from messaging.precedence import Precedence
 from messaging.recorder import Recorder
 from sprayer_project import amqp, redis
 from sprayer_project.worker import Item
@@ -83,7 +84,7 @@ def item(job: Job) -> Item:
 async def _handle(items: Sequence[Item], channel: Channel) -> None:
     recorder = Recorder(asyncio.Event())
     try:
-        await Dispatcher(channel, "single", recorder).handle(items)
+        await Dispatcher(channel, "single", recorder, Precedence()).handle(items)
     finally:
         await recorder.aclose()
         await channel.aclose()

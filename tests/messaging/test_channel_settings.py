@@ -15,8 +15,10 @@ from messaging.channels import enabled, registry
 from messaging.channels.sms import Sms
 from messaging.sandbox.twilio import token_of
 from messaging.secret_fields import SecretText, secret_fields
+from messaging.selectors import messages
 from tenants import encryption, selectors
 from tenants.models import ChannelConfig, User
+from tenants.selectors import forget
 from tenants.services import add_member, set_channel_config
 from tests.conftest import TenantUnderTest
 from tests.live import wait_for
@@ -33,7 +35,7 @@ CONFIGURABLE = [name for name, channel in registry().items() if channel.Config.b
 def _as(user: User | None) -> Client:
     assert user is not None
     client = Client()
-    client.force_login(user, settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(user)
     return client
 
 
@@ -77,8 +79,8 @@ def test_every_channel_is_listed_with_its_state(acme: TenantUnderTest) -> None:
 @pytest.mark.parametrize("channel", registry())
 def test_every_channels_page_asks_for_the_fields_of_its_config(acme: TenantUnderTest, channel: str) -> None:
     page = _text(_as(acme.owner), f"/t/acme/channels/{channel}")
-    for name in registry()[channel].Config.base_fields:
-        assert f'name="{name}"' in page
+    for name, field in registry()[channel].Config.base_fields.items():
+        assert (f'name="{name}"' in page) is not field.disabled
 
 
 @pytest.mark.parametrize("channel", CONFIGURABLE)
@@ -335,3 +337,52 @@ def test_the_command_says_what_is_wrong(acme: TenantUnderTest, arguments: list[s
     with pytest.raises(CommandError, match=words):
         call_command("configure_channel", *arguments)
     assert not ChannelConfig.objects.exists()
+
+
+def test_stored_credentials_are_checked_again_by_a_button(acme: TenantUnderTest) -> None:
+    client = _as(acme.owner)
+    for token, words in ((TOKEN, "Nothing speaks against these credentials."), ("wrong", "The provider refuses")):
+        set_channel_config("acme", "sms", SMS | {"auth_token": token})
+        forget()
+        assert "Check the credentials" in _text(client, "/t/acme/channels/sms")
+        assert words in client.post("/t/acme/channels/sms/check", follow=True).content.decode()
+    assert "Check the credentials" not in _text(client, "/t/acme/channels/http")
+
+
+def test_a_test_goes_over_the_channel_to_the_address_that_is_given(acme: TenantUnderTest) -> None:
+    set_channel_config("acme", "sms", SMS)
+    client = _as(acme.owner)
+    assert "Phone number" in _text(client, "/t/acme/channels/sms")
+    form = {"to": " +1 202 555 0001 ", "idempotency_key": "k"}
+    answers = [client.post("/t/acme/channels/sms/test", form) for _ in range(2)]
+    assert answers[0].headers["Location"] == answers[1].headers["Location"]
+    row = messages("acme", None).data[0]
+    assert (row.mode, row.channels) == ("live", ["sms"]) and row.to["addresses"][0]["address"] == "+1*****001"
+
+
+@pytest.mark.parametrize(
+    ("channel", "to", "words"),
+    [("sms", "12", "international form"), ("sms", "", "say to whom"), ("websocket", "nobody", "create it first")],
+)
+def test_a_test_that_cannot_be_sent_says_why(acme: TenantUnderTest, channel: str, to: str, words: str) -> None:
+    set_channel_config("acme", "sms", SMS)
+    form = {"to": to, "idempotency_key": "k"}
+    assert words in _as(acme.owner).post(f"/t/acme/channels/{channel}/test", form, follow=True).content.decode()
+    assert messages("acme", None).data == []
+
+
+def test_what_browsers_subscribe_with_is_there_for_everybody_to_copy(acme: TenantUnderTest) -> None:
+    _as(acme.owner).post("/t/acme/channels/webpush", {"subject": "mailto:a@example.com"})
+    public, private = (str(_values("webpush")[name]) for name in ("public_key", "private_key"))
+    page = _text(_as(acme.viewer), "/t/acme/channels/webpush")
+    assert "Application server key" in page and public in page and private not in page
+
+
+def test_the_page_says_how_often_and_how_fast_a_channel_tries(acme: TenantUnderTest) -> None:
+    client = _as(acme.viewer)
+    set_channel_config("acme", "sms", SMS)
+    assert "5 s, 30 s, 2 min, 10 min, 1 h" in _text(client, "/t/acme/channels/sms")
+    set_channel_config("acme", "sms", SMS | {"retry_delays": [7, 90], "rate_limit": "5/second"})
+    forget()
+    page = _text(client, "/t/acme/channels/sms")
+    assert "7 s, 90 s" in page and "5/second" in page

@@ -18,6 +18,7 @@ from messaging.jobs import Deliver, Target
 from sprayer_project import amqp, redis
 from subscriptions import services as subscriptions
 from subscriptions.addresses import address_hash
+from tenants.selectors import audit_entries
 from tenants.services import set_channel_config
 from tests.conftest import TenantUnderTest
 from tests.live import wait_for
@@ -108,6 +109,8 @@ def test_replaying_dead_letters_tries_them_again() -> None:
     listed = io.StringIO()
     call_command("dead_letters", "list", "acme", stdout=listed)
     assert listed.getvalue() == ""
+    entry = audit_entries("acme")[0]
+    assert (entry.action, entry.detail) == ("dead_letters.replayed", {"mode": "live", "count": 1})
 
 
 def test_a_job_that_comes_twice_is_sent_once() -> None:

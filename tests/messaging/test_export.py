@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.conf import settings
 from django.http import StreamingHttpResponse
 from django.test import AsyncClient, Client
 
@@ -163,11 +162,11 @@ def test_the_console_exports_a_message(acme: TenantUnderTest, globex: TenantUnde
     message = sent(2)
     client = Client()
     assert acme.viewer is not None
-    client.force_login(acme.viewer, settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(acme.viewer)
     page = client.get(f"/t/acme/messages/{message}").content.decode()
     assert f"/t/acme/messages/{message}/deliveries.csv" in page
     answer: Any = client.get(f"/t/acme/messages/{message}/deliveries.csv")
     assert content(answer).count("\r\n") == 3
     assert answer["Content-Disposition"] == f'attachment; filename="{message}.csv"'
-    client.force_login(globex.owner, settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(globex.owner)
     assert client.get(f"/t/acme/messages/{message}/deliveries.csv").status_code == 404

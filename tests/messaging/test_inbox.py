@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import pika
 import pytest
 from pytest_django import Settings
 
@@ -18,7 +19,7 @@ from messaging.channels.base import Outgoing
 from messaging.documents import Message
 from messaging.inbox import Ack, Lost, View
 from messaging.realtime import frames
-from sprayer_project import redis
+from sprayer_project import amqp, redis
 from tests.messaging.inboxes import message, recipient, send
 
 pytestmark = pytest.mark.services
@@ -236,6 +237,24 @@ async def test_what_left_is_reported_once(settings: Settings) -> None:
         await send(outgoing, "alice", "bob")
     assert len(await noted()) == 2
     await inbox_ended.report("acme")
+    assert await noted() == set()
+
+
+async def test_what_many_appends_push_out_is_reported_together_and_each_once(settings: Settings) -> None:
+    settings.INBOX_LENGTH = 1
+    reports, sent = inbox_ended.Reports(), [message() for _ in range(31)]
+    with pika.BlockingConnection(pika.URLParameters(settings.AMQP_URL)) as broker:
+        channel = broker.channel()
+        heard = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(heard, amqp.EVENTS)
+        for outgoing in sent:
+            await send(outgoing, "alice")
+            reports.ask("acme")
+        await reports.aclose()
+        found = []
+        while (body := channel.basic_get(heard, auto_ack=True)[2]) is not None:
+            found += [event["message"] for event in json.loads(body)]
+    assert sorted(found) == [outgoing.id for outgoing in sent[:-1]]
     assert await noted() == set()
 
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
 import pytest
-from django.conf import settings
 from django.test import Client
 
 from feedback import rollups, webhooks
@@ -32,7 +31,7 @@ NOW = datetime.now(UTC)
 def page(user: User | None, query: str = "", path: str = "") -> str:
     assert user is not None
     client = Client()
-    client.force_login(user, settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(user)
     answer = client.get(f"/t/acme/{path}{query}")
     assert answer.status_code == 200
     return re.sub(r"\s+", " ", answer.content.decode())
@@ -138,7 +137,7 @@ async def test_hosts_that_do_not_answer_are_trouble_until_they_do(db: None) -> N
 @pytest.mark.services
 def test_a_stranger_finds_no_overview(acme: TenantUnderTest, globex: TenantUnderTest) -> None:
     client = Client()
-    client.force_login(globex.owner, settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(globex.owner)
     assert [client.get(f"/t/acme/{path}").status_code for path in ("", "overview")] == [404, 404]
 
 

@@ -41,7 +41,7 @@ def text(tenant: TenantUnderTest, path: str) -> str:
 def test_every_gateway_has_a_page_with_its_magic_addresses(acme: TenantUnderTest, sandbox: Sandbox, name: str) -> None:
     page = text(acme, f"sandbox/{name}")
     assert "Nothing has arrived for Acme" in page
-    assert len(declared()[name].magic) == page.count('<dt class="mono break">') > 1
+    assert len(declared()[name].magic) == page.count('<dt class="row"><span class="mono break">') > 1
 
 
 def test_a_viewer_reads_what_arrived_newest_first(acme: TenantUnderTest, sandbox: Sandbox) -> None:
@@ -80,7 +80,7 @@ def test_html_is_shown_in_a_frame_in_which_it_can_do_nothing(acme: TenantUnderTe
     html = "<p>Goal</p><script>alert(1)</script>"
     arrival = put(sandbox, html=html)
     page = opened(acme, "sandbox/email")
-    assert f'<iframe sandbox title="HTML of this mail" loading="lazy" src="/t/acme/sandbox/email/html/{arrival}">' in (
+    assert f'<iframe sandbox title="HTML of the mail" loading="lazy" src="/t/acme/sandbox/email/html/{arrival}">' in (
         page.content.decode()
     )
     assert html not in page.content.decode() and page["Content-Security-Policy"].endswith("frame-src 'self'")

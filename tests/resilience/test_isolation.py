@@ -19,6 +19,7 @@ from feedback.webhooks import Actor
 from messaging import services
 from sprayer_project import amqp, mongo, redis
 from subscriptions import services as subscriptions
+from subscriptions import suppressions
 from subscriptions.addresses import address_hash
 from subscriptions.inputs import AddressInput
 from tenants import activity
@@ -27,6 +28,7 @@ from tests.live import LiveSystem
 from tests.resilience import sink
 
 SECRET = "only-for-acme"
+SUPPRESSED = "https://hooks.acme.example/suppressed"
 """Stands in everything that acme has."""
 RECEIVER, GROUP = f"alice-{SECRET}", f"news-{SECRET}"
 TO_ACME = {"to": {"receivers": [RECEIVER]}, "channels": ["http"], "content": {"title": "Mine"}}
@@ -41,6 +43,7 @@ BODIES: dict[str, Any] = {
     "ReceiverInputRequest": {"locale": "es"},
     "SubscriptionBatchRequest": {"subscriptions": [{"receiver": RECEIVER}]},
     "SubscriptionInputRequest": {},
+    "SuppressionInputRequest": {},
     "RotationRequest": {},
     "TokenRequest": {},
     "WebhookInputRequest": {"url": "https://hooks.example/mine"},
@@ -58,6 +61,8 @@ OWN_NAMES = {
     ("PUT", "/api/v1/groups/{group}"),
     ("DELETE", "/api/v1/groups/{group}"),
     ("DELETE", "/api/v1/groups/{group}/subscriptions/{receiver}"),
+    ("PUT", "/api/v1/suppressions/{channel}/{address}"),
+    ("DELETE", "/api/v1/suppressions/{channel}/{address}"),
 }
 """Names are each tenant's own: these concern the caller's receiver or group of that name, which need not exist."""
 
@@ -120,7 +125,8 @@ def acmes(live_system: LiveSystem, acme: TenantUnderTest) -> dict[str, str]:
     httpx.post(url, headers={"Sprayer-Tenant": "acme"}, content=SECRET).raise_for_status()
     webhook, _ = webhooks.create("acme", "live", url, ["delivery.*"], Actor())
     names = {"message": message, "delivery": failed.delivery, "webhook": webhook.id}
-    return names | {"receiver": RECEIVER, "group": GROUP, "channel": "http"}
+    suppressions.put("acme", suppressions.clean("acme", "http", SUPPRESSED), "bounced")
+    return names | {"receiver": RECEIVER, "group": GROUP, "channel": "http", "address": SUPPRESSED}
 
 
 @pytest.mark.services
@@ -172,9 +178,8 @@ def test_a_test_key_finds_no_live_message_delivery_or_webhook_on_any_path_of_the
 
 def test_every_path_parameter_and_request_body_of_the_document_is_known_here() -> None:
     for operation in _operations():
-        assert set(operation.parameters) <= {*("receiver", "group", "message"), *("delivery", "channel", "webhook")}, (
-            operation
-        )
+        known = {"receiver", "group", "message", "address", "delivery", "channel", "webhook"}
+        assert set(operation.parameters) <= known, operation
         assert not operation.schema or operation.schema in BODIES, operation
 
 

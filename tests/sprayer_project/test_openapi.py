@@ -93,7 +93,7 @@ def test_every_list_is_described_with_its_rows_and_its_cursor(document: dict[str
     lists = [
         operation for name, operation in _operations(document) if name.startswith("GET") and "list" in _id(operation)
     ]
-    assert len(lists) == 8
+    assert len(lists) == 9
     for operation in lists:
         reference = operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
         page = schemas[reference.rpartition("/")[2]]

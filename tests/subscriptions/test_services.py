@@ -56,7 +56,7 @@ def indexed_only(group: str, channel: str = "sms") -> list[str]:
 
 
 def resolved(names: list[str], channel: str = "sms", group: str | None = None) -> dict[str, selectors.Resolved]:
-    return run(selectors.addresses_of("acme", channel, names, group))
+    return run(selectors.addresses_of("acme", channel, names, group))[0]
 
 
 def pending() -> int:

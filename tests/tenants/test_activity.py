@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.conf import settings as django_settings
 from django.test import Client
 from pytest_django import Settings
 
@@ -45,7 +44,7 @@ def send(client: Client, tenant: TenantUnderTest, receiver: str = "ann", idempot
 def browser(user: User | None) -> Client:
     assert user is not None
     client = Client()
-    client.force_login(user, django_settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(user)
     return client
 
 

@@ -1,7 +1,9 @@
 import pytest
+from allauth.mfa.models import Authenticator
 from django.test import Client
 
-from tenants import services
+from sprayer_project import redis
+from tenants import selectors, services
 from tenants.models import ApiKey, ChannelConfig, Tenant, User
 from tests.conftest import TenantUnderTest
 
@@ -54,3 +56,43 @@ def test_an_operator_makes_a_user_who_logs_in_by_e_mail(operator: Client) -> Non
     form |= {"password1": "correct horse battery", "password2": "correct horse battery"}
     assert operator.post("/operators/tenants/user/add/", form).status_code == 302
     assert User.objects.get(email="dora@example.org").check_password("correct horse battery")
+
+
+def test_the_list_of_tenants_says_limits_members_and_shard(operator: Client, acme: TenantUnderTest) -> None:
+    page = operator.get("/operators/tenants/tenant/").content.decode()
+    assert "6000/minute (default)" in page and "90 days (default)" in page
+    assert '<td class="field-people">2</td>' in page
+    assert f'<td class="field-shard">{redis.shard_of("acme")}</td>' in page
+
+
+def test_what_operators_change_is_in_the_tenants_log(operator: Client, acme: TenantUnderTest) -> None:
+    tenant = Tenant.objects.get(slug="acme")
+    bob = tenant.memberships.get(user=acme.viewer)
+    form = {"name": "Acme", "is_active": "on", "rate_limit": "100/second", "retention_days": ""}
+    form |= {"memberships-TOTAL_FORMS": "1", "memberships-INITIAL_FORMS": "1", "memberships-0-id": str(bob.pk)}
+    form |= {
+        "memberships-0-tenant": str(tenant.pk),
+        "memberships-0-user": str(bob.user_id),
+        "memberships-0-role": "admin",
+    }
+    operator.post(f"/operators/tenants/tenant/{tenant.pk}/change/", form)
+    entries = selectors.audit_entries("acme").filter(by_email="root@sprayer.example").reverse()
+    assert [(entry.action, entry.target, entry.detail) for entry in entries] == [
+        ("tenant.changed", "acme", {"rate_limit": "100/second"}),
+        ("member.set", "bob@acme.example", {"role": "admin"}),
+    ]
+
+
+def test_a_lost_second_factor_is_taken_off_and_its_secret_is_shown_to_nobody(
+    operator: Client, acme: TenantUnderTest
+) -> None:
+    data = {"secret": "a-very-secret-secret"}
+    lost = Authenticator.objects.create(user=acme.owner, type=Authenticator.Type.TOTP, data=data)
+    for page in ("", f"{lost.pk}/change/"):
+        assert "a-very-secret-secret" not in operator.get(f"/operators/mfa/authenticator/{page}").content.decode()
+    operator.post(f"/operators/mfa/authenticator/{lost.pk}/delete/", {"post": "yes"})
+    assert not Authenticator.objects.exists()
+
+
+def test_operators_change_their_password_where_everybody_does(operator: Client) -> None:
+    assert operator.get("/operators/password_change/")["Location"] == "/accounts/password/change/"

@@ -1,10 +1,10 @@
-"""The console's pages of accounts and keys, through Django's test client."""
+"""The console's pages of keys, through Django's test client."""
 
 import pytest
-from django.conf import settings
 from django.test import Client
 
 from tenants import selectors
+from tenants.authentication import caller_of
 from tenants.models import ApiKey, User
 from tests.conftest import TenantUnderTest
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.services
 def _as(user: User | None) -> Client:
     assert user is not None
     client = Client()
-    client.force_login(user, settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(user)
     return client
 
 
@@ -26,39 +26,11 @@ def _new_key(client: Client, **changes: object) -> str:
 def test_whoever_is_not_logged_in_is_sent_to_the_login_page(acme: TenantUnderTest) -> None:
     answer = Client().get("/t/acme/keys")
     assert answer.status_code == 302
-    assert answer["Location"] == "/accounts/login?next=/t/acme/keys"
+    assert answer["Location"] == "/accounts/login/?next=/t/acme/keys"
 
 
 def test_the_root_leads_to_the_first_tenant(acme: TenantUnderTest) -> None:
     assert _as(acme.owner).get("/")["Location"] == "/t/acme/"
-
-
-def test_a_person_without_a_tenant_is_told_what_to_do(db: None) -> None:
-    page = _as(User.objects.create_user("new@acme.example")).get("/").content.decode()
-    assert "manage.py create_tenant my-team --owner new@acme.example" in page
-
-
-def test_a_wrong_password_is_refused_in_words(acme: TenantUnderTest) -> None:
-    form = {"username": "alice@acme.example", "password": "wrong"}
-    assert "There is no account with this e-mail" in Client().post("/accounts/login", form).content.decode()
-
-
-def test_too_many_wrong_passwords_lock_the_login(acme: TenantUnderTest) -> None:
-    form = {"username": "alice@acme.example", "password": "wrong"}
-    answers = [Client().post("/accounts/login", form) for _ in range(settings.AXES_FAILURE_LIMIT)]
-    assert answers[-1].status_code == 429
-    assert "Too many attempts" in answers[-1].content.decode()
-
-
-def test_a_changed_password_logs_in(acme: TenantUnderTest) -> None:
-    acme.owner.set_password("first long password")
-    acme.owner.save()
-    form = {"old_password": "first long password"} | dict.fromkeys(
-        ("new_password1", "new_password2"), "other long password"
-    )
-    assert _as(acme.owner).post("/accounts/", form).status_code == 302
-    answer = Client().post("/accounts/login", {"username": "alice@acme.example", "password": "other long password"})
-    assert answer["Location"] == "/"
 
 
 def test_a_new_key_is_shown_once(acme: TenantUnderTest) -> None:
@@ -114,3 +86,37 @@ def test_a_stranger_finds_nothing(acme: TenantUnderTest, globex: TenantUnderTest
 def test_every_page_has_a_strict_policy(acme: TenantUnderTest) -> None:
     policy = _as(acme.owner).get("/t/acme/keys")["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
+
+
+def test_a_rotated_key_goes_on_for_the_overlap_and_the_new_one_is_shown_once(acme: TenantUnderTest) -> None:
+    client = _as(acme.owner)
+    key = ApiKey.objects.filter(tenant__slug="acme", mode="live").get()
+    assert "The old key ends" in client.get(f"/t/acme/keys/{key.id}/rotate").content.decode()
+    page = client.post(f"/t/acme/keys/{key.id}/rotate", {"overlap": "24"}).content.decode()
+    plain = page.split('id="plain">')[1].split("<")[0]
+    key.refresh_from_db()
+    assert key.replaced_by is not None and key.state() == "active"
+    assert caller_of(plain).scopes == caller_of(acme.key).scopes
+    listed = client.get("/t/acme/keys").content.decode()
+    assert f'replaced by <span class="mono">{key.replaced_by.prefix}' in listed and plain not in listed
+
+
+def test_a_key_is_replaced_at_once_without_an_overlap(acme: TenantUnderTest) -> None:
+    key = ApiKey.objects.filter(tenant__slug="acme", mode="live").get()
+    _as(acme.owner).post(f"/t/acme/keys/{key.id}/rotate", {"overlap": "0"})
+    key.refresh_from_db()
+    assert key.state() == "expired"
+
+
+def test_a_key_is_replaced_once(acme: TenantUnderTest) -> None:
+    client = _as(acme.owner)
+    key = ApiKey.objects.filter(tenant__slug="acme", mode="live").get()
+    client.post(f"/t/acme/keys/{key.id}/rotate", {"overlap": "24"})
+    page = client.post(f"/t/acme/keys/{key.id}/rotate", {"overlap": "24"}, follow=True).content.decode()
+    assert "The key is replaced" in page
+
+
+def test_a_viewer_may_not_rotate_a_key(acme: TenantUnderTest) -> None:
+    key = ApiKey.objects.filter(tenant__slug="acme", mode="live").get()
+    assert _as(acme.viewer).post(f"/t/acme/keys/{key.id}/rotate", {"overlap": "24"}).status_code == 403
+    assert "Rotate" not in _as(acme.viewer).get("/t/acme/keys").content.decode()

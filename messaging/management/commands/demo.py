@@ -44,7 +44,9 @@ class Command(BaseCommand):
             f"\n  login     {made.login['email']}  {made.login['password']}"
             f"\n  API key   {made.api_key}"
             f"\n  test key  {made.test_key}"
-            f"\n  API page  {made.url}/api/v1/docs\n\n  Send one yourself:\n\n"
+            f"\n  API page  {made.url}/api/v1/docs"
+            f"\n  mails     {settings.EMAIL_FILE_PATH or settings.EMAIL_HOST or 'none are sent'}"
+            "\n\n  Send one yourself:\n\n"
             f"  curl -X POST {made.url}/api/v1/messages -H 'Authorization: Bearer {made.api_key}'"
             ' -H \'Content-Type: application/json\' -d \'{"to": {"receivers": ["alice"]}, "channels": ["sms"],'
             ' "content": {"body": "Hello from Sprayer"}}\'\n'

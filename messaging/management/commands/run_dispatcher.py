@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from messaging import channels
 from messaging.channels.base import Channel
 from messaging.dispatcher import Dispatcher
+from messaging.precedence import Precedence
 from messaging.recorder import Recorder
 from sprayer_project import amqp, worker
 
@@ -39,16 +40,18 @@ class Command(BaseCommand):
 
 
 async def dispatch(chosen: list[Channel], concurrency: int, stop: asyncio.Event) -> None:
-    recorder = Recorder(stop)
+    recorder, precedence = Recorder(stop), Precedence()
     dispatchers = {
-        (channel.name, lane): Dispatcher(channel, lane, recorder) for channel in chosen for lane in amqp.LANES
+        (channel.name, lane): Dispatcher(channel, lane, recorder, precedence)
+        for channel in chosen
+        for lane in amqp.LANES
     }
     try:
         await asyncio.gather(
             *(
                 worker.consume(
                     [amqp.job_queue(name, lane)],
-                    dispatcher.handle,
+                    precedence.order(lane, dispatcher.handle),
                     prefetch=settings.PREFETCH if lane == "single" else concurrency * 2,
                     batch=_BATCHES[lane],
                     concurrency=concurrency,

@@ -7,11 +7,11 @@ from tenants import encryption
 
 
 class Command(BaseCommand):
-    help = "Encrypt every stored credential again with the first of SPRAYER_ENCRYPTION_KEYS: then the others can go."
+    help = "Encrypt all stored secrets again with the first of SPRAYER_ENCRYPTION_KEYS: then the others can go."
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             count = encryption.rotate_stored()
         except SprayerError as error:
             raise CommandError(error.detail) from error
-        self.stdout.write(f"{count} configurations encrypted with the first key.")
+        self.stdout.write(f"{count} configurations and second factors encrypted with the first key.")

@@ -17,8 +17,9 @@ from pytest_django import Settings
 from feedback.events import Status
 from messaging import fcm, google_tokens
 from messaging.channels import channel
-from messaging.channels.android import Android, Config, Content
+from messaging.channels.android import Android, Content
 from messaging.channels.base import DeliveryError, Outcome
+from messaging.fcm_forms import FcmConfig
 from messaging.sandbox import android as gateway
 from messaging.sandbox.android import FATES
 from messaging.sandbox.google import BadToken, access_token, account_of, project_of, service_account, verified_issuer
@@ -384,9 +385,9 @@ async def test_the_tokens_of_accounts_are_kept_within_a_bound(
 # --- The form ------------------------------------------------------------------------------------------------------
 
 
-def form(document: Any, **fields: Any) -> Config:
+def form(document: Any, **fields: Any) -> FcmConfig:
     text = document if isinstance(document, str) else json.dumps(document)
-    return Config({"service_account": text} | fields)
+    return FcmConfig({"service_account": text} | fields)
 
 
 def test_a_service_account_is_kept_without_what_is_not_used() -> None:

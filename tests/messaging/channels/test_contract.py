@@ -109,6 +109,18 @@ async def test_a_message_reaches_the_sandbox_with_one_outcome_a_recipient(
         assert len(sandbox.arrivals.newest(name, owner, 10)) == 5
 
 
+@pytest.mark.parametrize("name", WITH_ADDRESS)
+async def test_what_arrives_looks_as_it_was_shown_before(name: str, sandbox: Sandbox, closing: None) -> None:
+    found, message = channel(name), outgoing()
+    await outcomes(found, found.sandbox_config("acme"), message, _recipients(found, message, 1))
+    gateway = sandbox.gateways[name]
+    (arrival,) = sandbox.arrivals.newest(name, gateway.owner("acme"), 10)
+    to, seen = gateway.seen(arrival)
+    shown = found.look(message)
+    assert to and (seen.shape, seen.title, seen.text) == (shown.shape, shown.title, shown.text)
+    assert "This is a message." in seen.text + seen.payload
+
+
 @pytest.mark.parametrize("name", SENDING)
 async def test_no_outcome_tells_the_address(name: str, sandbox: Sandbox, closing: None) -> None:
     found, message = channel(name), outgoing()

@@ -238,10 +238,11 @@ def test_what_goes_to_a_group_can_be_unsubscribed_unless_the_message_says_otherw
     }
 
 
-def test_an_address_without_a_receiver_gets_no_link_that_would_do_nothing() -> None:
+def test_an_address_without_a_receiver_gets_a_link_where_the_message_says_so() -> None:
     email, message = channel("email"), outgoing()
-    hashed = recipient(email, message, "x", "alice@example.com").address_hash
-    assert headers_of({"unsubscribe": True}, receiver=f"addr:{hashed}") == {}
+    anonymous = f"addr:{recipient(email, message, 'x', 'alice@example.com').address_hash}"
+    assert headers_of({}, receiver=anonymous) == {}
+    assert "List-Unsubscribe" in headers_of({"unsubscribe": True}, receiver=anonymous)
 
 
 async def test_in_one_call_each_gets_a_link_of_his_own(sandbox: Sandbox) -> None:
