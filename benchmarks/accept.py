@@ -85,7 +85,7 @@ def _writes_a_second(sample: Mapping[str, Any], seconds: float) -> float:
     def client(number: int) -> int:
         written = 0
         while time.monotonic() < started + seconds:
-            record = {**sample, "_id": new_id("msg"), "status": "accepted", "queued": False}
+            record = {**sample, "_id": new_id("msg"), "status": "accepted"}
             collection.insert_one(record)
             amqp.publish(routing.first_step(record))
             written += 1

@@ -67,7 +67,7 @@ def _writes_a_second(sample: Mapping[str, Any], seconds: float) -> float:
     def client(number: int) -> int:
         written = 0
         while time.monotonic() < started + seconds:
-            records = [{**sample, "_id": new_id("msg"), "status": "accepted", "queued": False} for _ in range(BATCH)]
+            records = [{**sample, "_id": new_id("msg"), "status": "accepted"} for _ in range(BATCH)]
             collection.insert_many(records)
             amqp.publish([publication for record in records for publication in routing.first_step(record)])
             written += BATCH

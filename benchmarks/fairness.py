@@ -20,8 +20,7 @@ from benchmarks.accept import CLIENTS, request
 from benchmarks.latency import milliseconds, of_rounds, post
 from benchmarks.system import ENVIRONMENT, TENANT, Bench, Dispatcher, Gunicorn
 from benchmarks.table import Row, row
-from messaging import services
-from sprayer_project import amqp
+from messaging import selectors, services
 from sprayer_project.errors import Conflict
 from subscriptions.services import ensure_index, put_receiver
 from tenants.models import User
@@ -106,9 +105,8 @@ async def _times(
 async def _broadcast() -> AsyncIterator[Callable[[], bool]]:
     body = {"to": {"groups": [_GROUP]}, "channels": ["websocket"], "content": _CONTENT}
     message = await asyncio.to_thread(services.accept, _LOUD, "live", body)
-    queue = amqp.job_queue("websocket", "bulk")
     try:
-        yield lambda: bool(amqp.depth(queue))
+        yield lambda: selectors.record(_LOUD, "live", message.id)["status"] != "routed"
     finally:
         with suppress(Conflict):  # it is done
             await asyncio.to_thread(services.cancel, _LOUD, "live", message.id)

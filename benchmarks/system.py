@@ -35,9 +35,11 @@ class Sizes:
     groups: tuple[int, ...] = (1_000, 10_000, 100_000)
     """Of `growth`."""
     events: int = 4_000
+    deliveries: int = 1_000_000
+    """Of `totals`."""
     webhooks: int = 10_000
     """Of slow-hosts."""
-    pushes: int = 6_000
+    pushes: int = 12_000
     inboxes: int = 100_000
     connected: int = 3_000
     broadcasts: int = 20

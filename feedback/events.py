@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from sprayer_project.facts import fact
 from sprayer_project.ids import new_id
 
 
@@ -66,7 +67,7 @@ def delivery_id(message: str, receiver: str, channel: str, address_hash: str | N
     return f"dlv_{message.partition('_')[2]}{digest}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class DeliveryEvent:
     """One fact about one delivery. Everything that its row needs travels with it: an event is an upsert."""
 

@@ -44,8 +44,6 @@ class Message(Document):
     idempotency_key = StringField()
     body_hash = StringField()
     key_expires_at = DateTimeField()
-    queued = BooleanField(default=False)
-    """Whether every job of the first routing step was confirmed by the broker."""
     progress_at = DateTimeField()
     """When routing last moved; the sweeper routes a message anew that stands still."""
     look_at = DateTimeField()

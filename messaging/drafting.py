@@ -9,9 +9,8 @@ from typing import Any
 
 import bson
 import bson.errors
-from django.conf import settings
 
-from messaging import channels, collapsing
+from messaging import channels, collapsing, unit_of_work
 from messaging.serializers import MessageSerializer
 from sprayer_project.errors import FieldError, Invalid, TooLarge
 from sprayer_project.ids import new_id
@@ -105,9 +104,8 @@ def document(tenant: str, mode: str, values: Mapping[str, Any], known: Known) ->
         "expires_at": starts + timedelta(seconds=values["ttl"]),
         "to": {"receivers": to["receivers"], "groups": to["groups"], "addresses": plain},
         "channels": names,
-        "queued": False,
         "progress_at": now,
-        "look_at": now + timedelta(seconds=settings.SWEEP_AGE),
+        "look_at": now + unit_of_work.FIRST_LOOK,
         "expected": sum(len(receivers) for receivers in named.values()) + len(plain),
         "routes": routes,
         "routed": {},

@@ -31,8 +31,8 @@ CHANNEL = "websocket"
 WAKE = "sprayer:wake:"
 """Prefix of the pub/sub channel of one process."""
 BUDGET = 262_144
-AT_ONCE = 200
-"""Receivers of one script: nobody else is served while it runs, some milliseconds."""
+AT_ONCE = 100
+"""Receivers of one script: nobody else is served while it runs, some two milliseconds."""
 _CARRIED = 16_384
 """Bytes of the longest frame that travels in wake-ups."""
 _DAY = 86_400_000

@@ -16,6 +16,7 @@ from feedback.events import DeliveryEvent, Status
 from messaging import claims
 from sprayer_project import amqp, metrics, worker
 from sprayer_project.errors import STORE_ERRORS
+from sprayer_project.facts import fact
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +26,7 @@ _TURN = 100
 _MARK_GRACE = 3600
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Entry:
     """One fact to record. claimed: this process holds the delivery's claim, which the fact turns into a mark.
 

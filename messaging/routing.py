@@ -112,5 +112,5 @@ def _ended(job: Expand, count: int) -> None:
     changes = {"$set": {f"routed.{route}": count, "progress_at": now}}
     after = collection.find_one_and_update({"_id": job.message}, changes, return_document=ReturnDocument.AFTER)
     if set(after["routes"]) <= set(after["routed"]):
-        update = {"$set": {"status": "routed", "queued": True}}
+        update = {"$set": {"status": "routed"}}
         collection.update_one({"_id": job.message, "status": {"$in": ["accepted", "routing"]}}, update)

@@ -1,18 +1,34 @@
 """Redis scripts: the files of messaging/lua."""
 
+import asyncio
 from collections.abc import Sequence
 from functools import cache
 from hashlib import sha1
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from redis.exceptions import NoScriptError
 
 from sprayer_project import redis
 
+_SHORT = 20
+_long_ones: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, asyncio.Semaphore]] = WeakKeyDictionary()
+
 
 async def run(tenant: str, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-    """Run one of them on the tenant's shard; what it returns. Raises redis errors."""
+    """Run one of them on the tenant's shard; what it returns. Raises redis errors.
+
+    Of those with many keys one at a time and shard is under way, so that whoever else asks Redis waits for one at most.
+    """
+    if len(keys) <= _SHORT:
+        return await _run(tenant, name, keys, arguments)
+    shards = _long_ones.setdefault(asyncio.get_running_loop(), {})
+    async with shards.setdefault(redis.shard_of(tenant), asyncio.Semaphore()):
+        return await _run(tenant, name, keys, arguments)
+
+
+async def _run(tenant: str, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
     text, digest = _script(name)
     client: Any = redis.aclient(tenant)
     try:

@@ -1,24 +1,28 @@
 """What a crash, a store's absence or the clock left to do. Every action may be repeated and run in two processes."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
 from django.conf import settings
+from pymongo import UpdateOne
 
 from feedback import rollups
 from feedback import selectors as rows
 from feedback import services as feedback
 from feedback.events import Status
 from feedback.selectors import Totals
-from messaging import channels, erasure, errands, removal, retention, selectors, services, unit_of_work
+from messaging import channels, erasure, errands, published, removal, retention, selectors, services, unit_of_work
 from messaging.documents import Message, UndecodableJob
 from sprayer_project import amqp
 from subscriptions import services as subscriptions
 
 log = structlog.get_logger(__name__)
+
+Record = Mapping[str, Any]
 
 FULL = _LIMIT = 200
 """An action that did so many has more to do."""
@@ -32,35 +36,67 @@ def release_scheduled() -> int:
     now = datetime.now(UTC)
     found = list(_messages().find({"status": "scheduled", "send_at": {"$lte": now}}).limit(_LIMIT))
     for record in found:
-        changes = {"status": "accepted", "progress_at": now, "look_at": now + timedelta(seconds=settings.SWEEP_AGE)}
+        changes = {"status": "accepted", "progress_at": now, "look_at": now + unit_of_work.FIRST_LOOK}
         if _messages().update_one({"_id": record["_id"], "status": "scheduled"}, {"$set": changes}).modified_count:
             unit_of_work.start(record | changes)
     return len(found)
 
 
-def publish_accepted() -> int:
-    """Messages that were accepted, and whose jobs are not known to be with the broker."""
-    if not amqp.connected():
-        return 0
+def look_after_accepted() -> int:
+    """Messages that were accepted a moment ago: settle what is complete, publish what may not be with the broker.
+
+    Returns how many it brought further.
+    """
     now = datetime.now(UTC)
     found = list(_messages().find({"status": "accepted", "look_at": {"$lte": now}}).limit(_LIMIT))
-    routed = 0
+    totals = _counted(found)
+    noted = published.noted(_keys(found))
+    fates: dict[str, list[Record]] = {"settled": [], "routing": [], "routed": []}
+    left = []
     for record in found:
-        if not unit_of_work.route(record):
-            break
-        routed += 1
-    later = {"look_at": now + timedelta(seconds=settings.SWEEP_AGE)}
-    _messages().update_many({"_id": {"$in": [record["_id"] for record in found[:routed]]}}, {"$set": later})
-    if routed:
-        log.info("published what was left", messages=routed)
-    return routed
+        if selectors.is_settled(record, totals.get(record["_id"], Totals(as_of=now))):
+            fates["settled"].append(record)
+        elif (record["tenant"], record["_id"]) in noted:
+            fates["routing" if record["routes"] else "routed"].append(record)
+        else:
+            left.append(record)
+    for record in _published(left, now):
+        fates["routing" if record["routes"] else "routed"].append(record)
+    for status, records in fates.items():
+        if records:
+            query = {"_id": {"$in": [record["_id"] for record in records]}, "status": "accepted"}
+            changes = {"status": status, "look_at": now + unit_of_work.FIRST_LOOK}
+            _messages().update_many(query, {"$set": changes})
+    published.forget(noted)
+    return sum(map(len, fates.values()))
+
+
+def _published(records: Sequence[Record], now: datetime) -> list[Record]:
+    """Those whose jobs are with the broker now. The jobs of young ones may be under way: they are looked at again."""
+    age = timedelta(seconds=settings.SWEEP_AGE)
+    young = [record for record in records if now - record["progress_at"] < age]
+    if young:
+        changes = [
+            UpdateOne({"_id": record["_id"], "status": "accepted"}, {"$set": {"look_at": record["progress_at"] + age}})
+            for record in young
+        ]
+        _messages().bulk_write(changes, ordered=False)
+    done: list[Record] = []
+    for record in records if amqp.connected() else ():
+        if now - record["progress_at"] >= age:
+            if not unit_of_work.route(record):
+                break
+            done.append(record)
+    if done:
+        log.info("published what was left", messages=len(done))
+    return done
 
 
 def look_after_routed() -> int:
     """Messages under way: settle what is complete, route anew what stands still."""
     now = datetime.now(UTC)
     found = list(_messages().find({"status": {"$in": ["routing", "routed"]}, "look_at": {"$lte": now}}).limit(_LIMIT))
-    totals = rows.counts(sorted({record["tenant"] for record in found}), [record["_id"] for record in found])
+    totals = _counted(found)
     ended: dict[str, list[str]] = {"settled": [], "expired": []}
     for record in found:
         counted = totals.get(record["_id"], Totals(as_of=now))
@@ -77,7 +113,18 @@ def look_after_routed() -> int:
     return len(found)
 
 
-def _look_later(record: Mapping[str, Any], counted: Totals, now: datetime) -> None:
+def _counted(records: Sequence[Record]) -> Mapping[str, Totals]:
+    by_tenant: dict[str, list[str]] = defaultdict(list)
+    for record in records:
+        by_tenant[record["tenant"]].append(record["_id"])
+    return rows.counts(by_tenant)
+
+
+def _keys(records: Sequence[Record]) -> list[published.Key]:
+    return [(record["tenant"], record["_id"]) for record in records]
+
+
+def _look_later(record: Record, counted: Totals, now: datetime) -> None:
     """Look again when as much time has passed as until now; a message that stands still is routed anew.
 
     Claims make the second routing harmless. A delivery that is still to be tried is progress enough.
@@ -133,7 +180,7 @@ def put_back() -> int:
 
 ACTIONS: tuple[Callable[[], int], ...] = (
     release_scheduled,
-    publish_accepted,
+    look_after_accepted,
     release_deferred,
     expire,
     roll_up,

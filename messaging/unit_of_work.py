@@ -1,23 +1,20 @@
-"""Accepting messages: insert (which is also the idempotency claim), publish, mark. Nothing is lost in between:
+"""Accepting messages: insert (which is also the idempotency claim), publish, note. Nothing is lost in between:
 
 killed before the insert      nothing is known; the caller repeats
-killed before the publish     the sweeper publishes what was not marked
-killed before the mark        the sweeper publishes again; claims make the second copy harmless
+killed before the publish     the sweeper publishes what was not noted
+killed before the note        the sweeper publishes again; claims make the second copy harmless
 """
 
-import atexit
-import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 import structlog
-from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 from redis.exceptions import RedisError
 
-from messaging import collapsing, payloads, routing
+from messaging import collapsing, payloads, published, routing
 from messaging.documents import Message
 from sprayer_project import amqp, metrics, redis
 from sprayer_project.errors import StoreUnavailable
@@ -27,7 +24,7 @@ from tenants import activity
 log = structlog.get_logger(__name__)
 
 FIRST_LOOK = timedelta(seconds=2)
-"""How long after its routing the sweeper looks whether a message is settled."""
+"""How long after its acceptance, or its routing, the sweeper looks whether a message is settled."""
 SINGLE_SHARE = 300
 """Messages a second that one tenant may put on the single lane; above, they take the bulk lane."""
 _DUPLICATE_KEY = 11000
@@ -48,7 +45,9 @@ def accept(records: Sequence[dict[str, Any]]) -> frozenset[str]:
     for record in stored:
         activity.note_message(record["tenant"], _shown(record))
     crowded = _prepare(stored)
-    _route([record for record in stored if record["status"] == "accepted"], crowded)
+    starting = [record for record in stored if record["status"] == "accepted"]
+    if _publish(starting, crowded):
+        published.note((record["tenant"], record["_id"]) for record in starting)
     return held
 
 
@@ -80,22 +79,21 @@ def start(record: Mapping[str, Any]) -> None:
                 collapsing.enter(client, record)
         except RedisError as error:
             log.warning("collapse key not entered", message=record["_id"], error=type(error).__name__)
-    route(record)
+    if route(record):
+        published.note([(record["tenant"], record["_id"])])
 
 
 def route(record: Mapping[str, Any]) -> bool:
     """Publish a stored message's jobs; whether they are confirmed. What is not, the sweeper does again."""
-    return _route([record], frozenset())
+    return _publish([record], frozenset())
 
 
-def _route(records: Sequence[Mapping[str, Any]], crowded: Set[str]) -> bool:
+def _publish(records: Sequence[Mapping[str, Any]], crowded: Set[str]) -> bool:
     try:
         amqp.publish([job for record in records for job in routing.first_step(record, record["_id"] in crowded)])
     except amqp.BrokerUnavailable as error:
         log.warning("not routed yet", tenant=records[0]["tenant"], messages=len(records), error=error.detail)
         return False
-    for record in records:
-        _marker().mark(record["_id"], routed=not record["routes"])
     return True
 
 
@@ -124,51 +122,3 @@ def _prepare(records: Sequence[Mapping[str, Any]]) -> frozenset[str]:
         return frozenset()
     within = max(0, SINGLE_SHARE + len(records) - int(count))
     return frozenset(record["_id"] for record in records[within:])
-
-
-class _Marker(threading.Thread):
-    """Marks messages as queued, many in one write."""
-
-    def __init__(self, interval: float = 0.05):
-        super().__init__(name="queued-marker", daemon=True)
-        self._interval = interval
-        self._wake = threading.Event()
-        self._lock = threading.Lock()
-        self._marks: dict[str, bool] = {}
-
-    def mark(self, message: str, routed: bool) -> None:
-        with self._lock:
-            self._marks[message] = routed
-        self._wake.set()
-
-    def run(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            self.flush()
-            threading.Event().wait(self._interval)
-
-    def flush(self) -> None:
-        with self._lock:
-            marks, self._marks = self._marks, {}
-        try:
-            for routed, status in ((True, "routed"), (False, "routing")):
-                ids = [message for message, mark in marks.items() if mark is routed]
-                if ids:
-                    _mark(ids, status)
-        except PyMongoError as error:
-            log.warning("not marked as queued: the sweeper will", messages=len(marks), error=type(error).__name__)
-
-
-def _mark(ids: list[str], status: str) -> None:
-    now = datetime.now(UTC)
-    changes = {"queued": True, "status": status, "progress_at": now, "look_at": now + FIRST_LOOK}
-    Message._get_collection().update_many({"_id": {"$in": ids}, "status": "accepted"}, {"$set": changes})
-
-
-@cache
-def _marker() -> _Marker:
-    marker = _Marker()
-    marker.start()
-    atexit.register(marker.flush)
-    return marker

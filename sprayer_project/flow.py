@@ -14,10 +14,8 @@ class Flow:
         self.paused = False
         """More than some ten kilobytes wait for the client's socket."""
         self.changed: Callable[[], None] = _nothing
-
-    def write(self, data: bytes) -> bool:
+        self.write: Callable[[bytes], bool] = _cannot
         """Write whole frames to a WebSocket at once, past the server's own sending; False where this cannot be."""
-        return False
 
     def abort(self) -> None:
         """Drop the connection with all that waits for it."""
@@ -31,3 +29,7 @@ def watch(scope: Mapping[str, Any]) -> Flow:
 
 def _nothing() -> None:
     pass
+
+
+def _cannot(data: bytes) -> bool:
+    return False

@@ -122,7 +122,9 @@ class TenantAdmin(_TenantAdmin):
         return str(redis.shard_of(tenant.slug)) if tenant.slug else ""
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
-        return ("slug", *self.readonly_fields) if obj else ()
+        if obj is None:
+            return ()
+        return ("slug", *self.readonly_fields, *(("is_active",) if obj.deleted_at else ()))
 
     def has_delete_permission(self, request: HttpRequest, obj: Tenant | None = None) -> bool:
         return False

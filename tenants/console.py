@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
+from ipaddress import ip_address
 from typing import Any
 
 from django.conf import settings
@@ -68,20 +70,21 @@ def show(
     return render(request, template, {**frame, **context}, status=status)
 
 
-def check_still(request: HttpRequest, tenant: str) -> None:
-    """For a page that stays open: whether its person is still logged in, and may look. Raises Forbidden, NotFound."""
-    request.session = type(request.session)(request.session.session_key)
-    request.user = get_user(request)
-    if not request.user.is_authenticated:
-        raise Forbidden("logged_out", "You have logged out: log in again.")
-    impersonation.membership(request, tenant)
-
-
 def note(
     request: HttpRequest, member: Membership, action: str, target: str, detail: Mapping[str, Any] | None = None
 ) -> None:
     """Into the audit log: a change that a page made with a service that knows no people."""
     services.audit(member.tenant, member.user, action, target, detail, ip_of(request))
+
+
+def check_still(request: HttpRequest, tenant: str) -> None:
+    """For a page that stays open: whether its person is still logged in, and may look. Raises Forbidden, NotFound."""
+    # Anew, as it is stored: another page may have ended it, or the view of an operator who looks as a member.
+    request.session = type(request.session)(request.session.session_key)
+    request.user = get_user(request)
+    if not request.user.is_authenticated:
+        raise Forbidden("logged_out", "You have logged out: log in again.")
+    impersonation.membership(request, tenant)
 
 
 def user_of(request: HttpRequest) -> User:
@@ -93,7 +96,10 @@ def user_of(request: HttpRequest) -> User:
 def ip_of(request: HttpRequest) -> str | None:
     """Where a request came from: behind a proxy what that proxy says."""
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "") if settings.BEHIND_PROXY else ""
-    return forwarded.rpartition(",")[2].strip() or request.META.get("REMOTE_ADDR") or None
+    for text in (forwarded.rpartition(",")[2].strip(), request.META.get("REMOTE_ADDR") or ""):
+        with suppress(ValueError):
+            return str(ip_address(text))
+    return None
 
 
 def _unavailable(request: HttpRequest, error: Exception) -> HttpResponse:

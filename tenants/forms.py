@@ -49,11 +49,8 @@ class TenantForm(forms.Form):
         self.before = settings.RETENTION_DAYS if tenant.retention_days is None else tenant.retention_days
         self.most = 0 if 0 in (self.before, settings.RETENTION_DAYS) else max(self.before, settings.RETENTION_DAYS)
         default = f"{settings.RETENTION_DAYS} days" if settings.RETENTION_DAYS else "for ever"
-        self.fields[
-            "retention_days"
-        ].help_text = (
-            f"How long messages and deliveries are kept after their end. Empty: as the operators say, {default}."
-        )
+        kept = "How long messages and deliveries are kept after their end."
+        self.fields["retention_days"].help_text = f"{kept} Empty: as the operators say, {default}."
         self.stored = tenant.retention_days
 
     def clean_retention_days(self) -> int | None:

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core import signing
 from django.core.mail import EmailMessage
 from django.core.validators import validate_email
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -44,11 +44,14 @@ def invite(tenant: Tenant, email: str, role: str, by: User, ip: str | None = Non
     quota = limiter.take(tenant.slug, "invitations", RATE)
     if quota.exceeded:
         raise Limited("rate_limited", f"More than {quota.limit} invitations in an hour.", (), quota.reset)
-    with transaction.atomic():
-        Invitation.objects.filter(tenant=tenant, email=email).delete()
-        expires_at = datetime.now(UTC) + LIFE
-        row = Invitation.objects.create(tenant=tenant, email=email, role=role, created_by=by, expires_at=expires_at)
-        services.audit(tenant, by, "member.invited", email, {"role": role}, ip)
+    row = Invitation(tenant=tenant, email=email, role=role, created_by=by, expires_at=datetime.now(UTC) + LIFE)
+    try:
+        with transaction.atomic():
+            Invitation.objects.filter(tenant=tenant, email=email).delete()
+            row.save(force_insert=True)
+            services.audit(tenant, by, "member.invited", email, {"role": role}, ip)
+    except IntegrityError as error:
+        raise Conflict("invited_already", f"Somebody else has just invited {email}.") from error
     _mail(row, by)
     return row
 

@@ -81,9 +81,9 @@ def tenant_info(slug: str) -> TenantInfo | None:
 
 
 def retentions() -> dict[str, int]:
-    """slug -> days that a tenant's messages are kept after their end, of all tenants; 0: for ever."""
+    """slug -> days that a tenant's messages are kept after their end, of all that have some; 0: for ever."""
     with sql():
-        rows = list(Tenant.objects.order_by("slug").values_list("slug", "retention_days"))
+        rows = list(Tenant.objects.filter(removed_at=None).order_by("slug").values_list("slug", "retention_days"))
     return {slug: settings.RETENTION_DAYS if days is None else days for slug, days in rows}
 
 

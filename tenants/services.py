@@ -123,7 +123,7 @@ def rotate_api_key(
     old.expires_at = min(old.expires_at or now + overlap, now + overlap)
     old.replaced_by = new
     old.save(update_fields=["expires_at", "replaced_by"])
-    audit(tenant, by, "key.rotated", old.id, {"by_key": new.id, "expires_at": old.expires_at.isoformat()}, ip)
+    audit(tenant, by, "key.rotated", old.id, {"replaced_by": new.id, "expires_at": old.expires_at.isoformat()}, ip)
     changed()
     return new, plain
 

@@ -15,6 +15,7 @@ from rest_framework import serializers
 
 from feedback.events import DeliveryEvent, Status
 from sprayer_project.errors import SprayerError
+from sprayer_project.facts import fact
 
 OPTED_OUT = "opted_out"
 """The reason of an outcome, and then of its retired address, where the person does not want to be written to."""
@@ -43,7 +44,7 @@ class Outgoing:
     """The realtime connection that does not get it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Recipient:
     """One delivery to make."""
 
@@ -57,7 +58,7 @@ class Recipient:
     group: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Outcome:
     """What became of one recipient in one attempt."""
 

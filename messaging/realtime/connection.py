@@ -111,7 +111,7 @@ class Connection:
     def give(self, epoch: str, offset: int, excluded: str, frame: Frame) -> bool:
         """Send a message that has just come if it is the next and may be sent at once; False: read the inbox."""
         position = self.position
-        if position.epoch != epoch or position.offset < offset - 1 or not self.ready:
+        if position.offset < offset - 1 or position.epoch != epoch or not self.ready:
             return False
         if position.offset == offset - 1:
             if excluded != self.id:

@@ -194,15 +194,12 @@ class Hub:
         if news is None:
             self.mark(tenant, wake.receivers)
             return
-        made, late = Frames({news.message: news.body}), []
+        made, late, id, excluded = Frames({news.message: news.body}), [], news.message, news.excluded
         for receiver, epoch, place, group in wake.places:
-            if not (members := self._of(tenant, receiver)):
-                continue
             offset = int(place)
-            frame = made.get(news.message, offset, group)
-            for member in members:
+            for member in tuple(self._members.get((tenant, receiver), ())):
                 try:
-                    if not member.give(epoch, offset, news.excluded, frame):
+                    if not member.give(epoch, offset, excluded, made.get(id, offset, group)):
                         late.append(receiver)
                 except Exception:
                     self._failed(member)

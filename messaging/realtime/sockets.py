@@ -8,6 +8,7 @@ https://docs.twisted.org/en/stable/core/howto/producers.html
 """
 
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from daphne.ws_protocol import WebSocketProtocol
 
 from sprayer_project.flow import Flow
 
+_OPEN = WebSocketProtocol.STATE_OPEN
+_PING = b"\x89\x00"
 _WAITING_MOST, _WAITING_FEW = 64, 16
 """Frames of a client that may wait to be handled, and down to how many they must go before more are read."""
 
@@ -47,6 +50,8 @@ class BoundedSocket(WebSocketProtocol):  # type: ignore[misc]
 
     _waiting = 0
     _stuck = False
+    last_ping: float
+    _pinged: float | None = None
 
     def watch(self) -> Flow:
         """Watch the transport in place of the HTTP connection that this was before."""
@@ -57,7 +62,7 @@ class BoundedSocket(WebSocketProtocol):  # type: ignore[misc]
 
     def serverSend(self, content: Any, binary: bool = False) -> None:
         """A message of any size: the method beneath holds the server, too, to the longest message of a client."""
-        if self.state == self.STATE_OPEN:
+        if self.state == _OPEN:
             self.sendFrame(opcode=2 if binary else 1, payload=content if binary else content.encode())
 
     def serverClose(self, code: int | None = None) -> None:
@@ -66,23 +71,39 @@ class BoundedSocket(WebSocketProtocol):  # type: ignore[misc]
 
     def write_now(self, data: bytes) -> bool:
         """Write whole frames, without the reactor where nothing waits for the socket; False once it is closing."""
-        if self.state != self.STATE_OPEN:
+        if self.state != _OPEN:
             return False
-        transport = self.transport
+        transport, written = self.transport, 0
         if not transport.dataBuffer and not transport._tempDataLen:
-            written = transport.writeSomeData(data)
-            if written == len(data):
-                return True
-            if isinstance(written, int):
-                data = data[written:]
-        transport.write(data)
+            try:
+                written = transport.socket.send(data)
+            except OSError:
+                written = 0  # the reactor meets it again: it waits for a full socket and ends a broken one
+        if written < len(data):
+            transport.write(data[written:])
         return True
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        self._pinged = None
         self._waiting += 1
         if self._waiting == _WAITING_MOST:
             self.transport.pauseProducing()
         super().onMessage(payload, isBinary)
+
+    def onPong(self, payload: bytes) -> None:
+        self._pinged = None
+
+    def check_timeouts(self) -> None:
+        """Every two seconds, of each connection: the method beneath sets a timer for each ping that it sends."""
+        now = time.time()
+        if self.state != _OPEN or now - self.socket_opened > self.server.websocket_timeout:
+            super().check_timeouts()
+        elif self._pinged is not None:
+            if now - self._pinged > self.server.ping_timeout:
+                self.onAutoPingTimeout()
+        elif now - self.last_ping > self.server.ping_interval:
+            self._pinged = self.last_ping = now
+            self.write_now(_PING)
 
     def taken(self) -> None:
         """The application takes a frame."""
@@ -106,9 +127,7 @@ class SocketFlow(ProducerFlow):
     def __init__(self, protocol: BoundedSocket) -> None:
         super().__init__(protocol.transport.abortConnection)
         self._protocol = protocol
-
-    def write(self, data: bytes) -> bool:
-        return self._protocol.write_now(data)
+        self.write = protocol.write_now
 
     def pauseProducing(self) -> None:
         self._protocol.stick(True)

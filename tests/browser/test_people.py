@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from playwright.sync_api import expect
 
@@ -129,3 +130,36 @@ def test_operators_pages_keep_the_policy_and_show_a_console_as_its_member_sees_i
     root.page.get_by_role("button", name="End").click()
     expect(root.page.get_by_role("heading", name="Change tenant")).to_be_visible()
     assert root.problems == []
+
+
+def _grave(visitor: Visitor, path: str) -> list[str]:
+    """What axe calls serious or critical on a page, light and dark."""
+    visitor.open(path)
+    visitor.page.wait_for_load_state("networkidle")
+    visitor.page.evaluate(Axe().axe_script)
+    found = []
+    for theme in ("light", "dark"):
+        visitor.page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+        answer = visitor.page.evaluate("axe.run({resultTypes: ['violations']})")
+        for fault in answer["violations"]:
+            if fault["impact"] in ("serious", "critical"):
+                found.append(f"{path} {theme}: {fault['id']} {[node['target'] for node in fault['nodes']]}")
+    return found
+
+
+def test_axe_finds_nothing_serious_on_the_pages_of_accounts(console_with_signup: ConsoleUnderTest) -> None:
+    nobody, alice = console_with_signup.newcomer(), console_with_signup.visit("alice@acme.example")
+    outside = ("login/", "signup/", "password/reset/", "confirm-email/", "invitations/none")
+    inside = (
+        "",
+        "password/change/",
+        "email/",
+        "2fa/",
+        "sessions/",
+        "tenants/new",
+        "tenants/acme/leave",
+        "reauthenticate/",
+    )
+    faults = [fault for path in outside for fault in _grave(nobody, f"/accounts/{path}")]
+    faults += [fault for path in inside for fault in _grave(alice, f"/accounts/{path}")]
+    assert faults == []

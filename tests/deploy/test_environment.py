@@ -28,6 +28,8 @@ def test_a_bare_environment_gets_every_server_and_the_sandbox() -> None:
     assert here.environment["SPRAYER_AMQP_URL"] == "amqp://sprayer:sprayer@127.0.0.1:15600/%2F"
     assert here.environment["SPRAYER_TWILIO_URL"] == "http://127.0.0.1:15608/sms"
     assert here.environment["SPRAYER_WEBHOOK_ALLOW_PRIVATE"] == "127.0.0.1:15608,127.0.0.1:15609"
+    assert here.environment["SPRAYER_SIGNUP"] == "on"
+    assert here.environment["SPRAYER_EMAIL_URL"] == f"file://{here.var}/mail"
     assert here.url == "http://127.0.0.1:8000"
 
 

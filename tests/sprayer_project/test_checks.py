@@ -32,6 +32,13 @@ def test_bad_encryption_keys_are_an_error(settings: Settings, keys: list[str]) -
     assert _ids() == ["sprayer.E002"]
 
 
+def test_sign_up_without_mail_is_a_warning(settings: Settings) -> None:
+    settings.SIGNUP, settings.SENDS_MAIL = True, False
+    assert _ids() == ["sprayer.W004"]
+    settings.SENDS_MAIL = True
+    assert _ids() == []
+
+
 def test_no_server_is_asked_without_deploy_and_one_that_is_away_is_a_warning_with_it(settings: Settings) -> None:
     settings.REDIS_URLS = ["redis://127.0.0.1:1/0"]
     redis.shard.cache_clear()

@@ -14,6 +14,7 @@ from pytest_django import Settings
 from tenants import services
 from tenants.models import Membership, Tenant, User
 from tests.conftest import TenantUnderTest
+from tests.environment import free_port
 from tests.mails import link_in, one_time_code
 
 pytestmark = pytest.mark.services
@@ -288,3 +289,16 @@ def test_behind_a_proxy_the_proxys_word_says_where_a_request_comes_from(alice: U
     client = Client(HTTP_X_FORWARDED_FOR="198.51.100.9, 203.0.113.7")
     log_in(client)
     assert "203.0.113.7" in client.get("/accounts/sessions/").content.decode()
+    nonsense = Client(HTTP_X_FORWARDED_FOR="nonsense")
+    log_in(nonsense)
+    assert "127.0.0.1" in nonsense.get("/accounts/sessions/").content.decode()
+
+
+def test_while_the_cache_is_away_nobody_logs_in_and_who_is_in_goes_on(alice: User, settings: Settings) -> None:
+    inside = Client()
+    log_in(inside)
+    away = {"LOCATION": f"redis://127.0.0.1:{free_port()}/0"}
+    settings.CACHES = {"default": settings.CACHES["default"] | away}
+    answer = Client().post("/accounts/login/", {"login": ALICE, "password": PASSWORD})
+    assert answer.status_code == 429
+    assert inside.get("/accounts/").status_code == 200

@@ -3,7 +3,7 @@ from allauth.mfa.models import Authenticator
 from django.test import Client
 
 from sprayer_project import redis
-from tenants import selectors, services
+from tenants import selectors, services, tenancy
 from tenants.models import ApiKey, ChannelConfig, Tenant, User
 from tests.conftest import TenantUnderTest
 
@@ -96,3 +96,10 @@ def test_a_lost_second_factor_is_taken_off_and_its_secret_is_shown_to_nobody(
 
 def test_operators_change_their_password_where_everybody_does(operator: Client) -> None:
     assert operator.get("/operators/password_change/")["Location"] == "/accounts/password/change/"
+
+
+def test_a_tenant_that_is_being_deleted_is_not_made_active_again(operator: Client, acme: TenantUnderTest) -> None:
+    tenant = Tenant.objects.get(slug="acme")
+    tenancy.delete(tenant, "acme", acme.owner)
+    page = operator.get(f"/operators/tenants/tenant/{tenant.pk}/change/").content.decode()
+    assert 'name="is_active"' not in page and "being deleted" in page

@@ -15,6 +15,9 @@ from messaging.recorder import Recorder
 from sprayer_project import amqp, worker
 
 _BATCHES = {"single": 50, "bulk": 1}
+"""Jobs of a lane that are handled together, at most."""
+_SLOTS = {"single": 2, "bulk": 1}
+"""How many of those are in hand, times --concurrency. A single message that finds none free waits for another's end."""
 
 
 class Command(BaseCommand):
@@ -23,7 +26,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--channel", action="append", default=[], choices=sorted(channels.registry()))
         parser.add_argument("--all", action="store_true", help="every channel")
-        parser.add_argument("--concurrency", type=int, default=4, help="jobs in hand a channel and lane")
+        parser.add_argument(
+            "--concurrency",
+            type=int,
+            default=4,
+            help="pages of broadcasts in hand a channel; twice as many batches of singles",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         names = sorted(channels.registry()) if options["all"] else sorted(set(options["channel"]))
@@ -54,7 +62,7 @@ async def dispatch(chosen: list[Channel], concurrency: int, stop: asyncio.Event)
                     precedence.order(lane, dispatcher.handle),
                     prefetch=settings.PREFETCH if lane == "single" else concurrency * 2,
                     batch=_BATCHES[lane],
-                    concurrency=concurrency,
+                    concurrency=concurrency * _SLOTS[lane],
                     stop=stop,
                 )
                 for (name, lane), dispatcher in dispatchers.items()
