@@ -78,11 +78,12 @@ def note(
 
 
 def check_still(request: HttpRequest, tenant: str) -> None:
-    """For a page that stays open: whether its person is still logged in, and a member. Raises Forbidden, NotFound."""
-    key = request.session.session_key
-    if key is None or not request.session.exists(key):
-        raise Forbidden("logged_out", "You have logged out: log in again.")
+    """For a page that stays open: whether its person is still logged in, and may look. Raises Forbidden, NotFound."""
+    # Anew, as it is stored: another page may have ended it, or the view of an operator who looks as a member.
+    request.session = type(request.session)(request.session.session_key)
     request.user = get_user(request)
+    if not request.user.is_authenticated:
+        raise Forbidden("logged_out", "You have logged out: log in again.")
     impersonation.membership(request, tenant)
 
 
