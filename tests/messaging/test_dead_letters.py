@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.test import Client
 
@@ -72,7 +71,7 @@ def ann() -> None:
 def _as(user: User | None) -> Client:
     assert user is not None
     client = Client()
-    client.force_login(user, settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(user)
     return client
 
 

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 
 import pytest
-from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
@@ -21,7 +20,7 @@ PHONE = "+34600000001"
 def _as(user: User | None) -> Client:
     assert user is not None
     client = Client()
-    client.force_login(user, settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(user)
     return client
 
 

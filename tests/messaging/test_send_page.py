@@ -6,7 +6,6 @@ import shlex
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.http import HttpResponse
 from django.test import Client
 
@@ -63,7 +62,7 @@ FORM = {
 def _as(user: User | None) -> Client:
     assert user is not None
     client = Client()
-    client.force_login(user, settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(user)
     return client
 
 
