@@ -6,7 +6,7 @@ PACKAGES = sprayer_project tenants subscriptions feedback messaging deploy clien
 PIP_COMPILE = .venv/bin/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: run stop setup test pytest lint format bench screenshots lock
+.PHONY: run stop setup test pytest soak lint format bench screenshots lock
 
 run:
 	@deploy/local/bootstrap.sh run
@@ -24,6 +24,10 @@ test: setup lint pytest
 ARGS = --numprocesses auto --maxprocesses 4 --dist worksteal
 pytest: setup
 	@unset DJANGO_SETTINGS_MODULE; exec $(PYTHON) -m pytest $(ARGS)
+
+# The tests of tests/soak with a million of what they have thousands of: half an hour, and some gigabytes.
+soak: setup
+	@unset DJANGO_SETTINGS_MODULE; SOAK=on exec $(PYTHON) -m pytest tests/soak
 
 lint: setup
 	$(PYTHON) -m ruff check .

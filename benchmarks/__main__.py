@@ -28,6 +28,7 @@ from benchmarks import (
     latency,
     slow_hosts,
     table,
+    totals,
 )
 from benchmarks.system import Bench, Sizes, empty_queues, prepare
 from benchmarks.table import Row
@@ -49,6 +50,7 @@ ONLY_BY_NAME: dict[str, Callable[[Bench], list[Row]]] = {
     "fairness": fairness.run,
     "growth": growth.run,
     "slow-hosts": slow_hosts.run,
+    "totals": totals.run,
 }
 RESULT = environment.ROOT / "var" / "bench.json"
 

@@ -35,6 +35,8 @@ class Sizes:
     groups: tuple[int, ...] = (1_000, 10_000, 100_000)
     """Of `growth`."""
     events: int = 4_000
+    deliveries: int = 1_000_000
+    """Of `totals`."""
     webhooks: int = 10_000
     """Of slow-hosts."""
     pushes: int = 12_000

@@ -68,10 +68,10 @@ class Delivery(Document):
 
 
 class MessageTotals(Document):
-    """A group message's counts by channel and status, aggregated from its deliveries by the sweeper.
+    """The counts by channel and status of a message to a group or to many, counted from its deliveries by the sweeper.
 
-    The feeder raises version and sets stale; counts belong to stored_version. Messages without a group have at most
-    a few thousand rows: they are counted when somebody asks, and have no document here.
+    The feeder raises version and sets stale; counts belong to stored_version. Messages to a few are counted when
+    somebody asks, and have no document here.
     """
 
     id = StringField(primary_key=True)
@@ -157,7 +157,7 @@ class WebhookBatch(Document):
     meta = {
         "collection": "webhook_batches",
         "auto_create_index": False,
-        "indexes": [{"fields": ["webhook", "wake_at"]}],
+        "indexes": [{"fields": ["webhook", "wake_at"]}, {"fields": ["tenant"]}],
     }
 
 

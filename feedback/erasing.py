@@ -1,14 +1,19 @@
-"""Taking a receiver's name and addresses out of its deliveries; their statuses and so all totals stay.
+"""Taking a receiver's name and addresses out of its deliveries; their statuses and so all totals stay. And out of what
+feedback webhooks have still to get; the log of what they got names nobody.
 
-What is written instead is greater than any name or address, because a late event writes its own by `$max`: it never
-comes back.
+What is written into a delivery instead is greater than any name or address, because a late event writes its own by
+`$max`: it never comes back.
 """
 
+import re
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 
+import orjson
+
 from feedback import selectors, services
-from feedback.documents import ERASED
+from feedback.documents import ERASED, WebhookBatch, collection
 from feedback.events import OPEN, Status
 from feedback.selectors import row_of
 from sprayer_project.ids import first_id
@@ -29,3 +34,30 @@ def erase_deliveries(tenant: str, receiver: str, mark: str, before: datetime, li
     erased = {"receiver": f"{ERASED}{mark}", "address_masked": ERASED, "address_hash": ERASED}
     selectors.rows().update_many({"_id": {"$in": [row.id for row in rows]}, "tenant": tenant}, {"$set": erased})
     return len(rows)
+
+
+def erase_webhook_batches(tenant: str, names: Collection[str], mark: str, before: datetime, limit: int) -> int:
+    """Erase these names in up to `limit` batches, in events of messages from before that time; returns how many.
+
+    A request that is under way has the name. Safe to repeat.
+    """
+    quoted = "|".join(re.escape(orjson.dumps(name).decode()) for name in names)
+    waiting, changed = collection(WebhookBatch), 0
+    for batch in waiting.find({"tenant": tenant, "body": {"$regex": f": ?(?:{quoted})"}}, {"body": 1}):
+        body = _without(batch["body"], names, mark, first_id("msg", before))
+        if body != batch["body"]:
+            waiting.update_one({"_id": batch["_id"]}, {"$set": {"body": body}})
+            changed += 1
+        if changed == limit:
+            break
+    return changed
+
+
+def _without(body: str, names: Collection[str], mark: str, first: str) -> str:
+    told = orjson.loads(body)
+    for item in told["data"]:
+        if item["message"] < first:
+            item["receiver"] = mark if item["receiver"] in names else item["receiver"]
+            for key, value in item.get("metadata", {}).items():
+                item["metadata"][key] = mark if value in names else value
+    return orjson.dumps(told).decode()

@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 _CONCURRENCY = 2
 """One batch is read while MongoDB writes the other."""
-_MESSAGES, _BYTES = 250, 2**20
+_MESSAGES, _BYTES = 250, 2**18
 """Of a batch. An AMQP message holds one event or up to a few hundred: its bytes tell how much work it is."""
 _TELL = 1.0
 

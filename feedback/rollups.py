@@ -19,8 +19,8 @@ from feedback.speeds import accepted_at
 from tenants import selectors as tenants
 
 _SHARE = 10
-"""A period is counted again after so many times the time that counting took, and after a share of its age."""
-_AGE_SHARE, _LONGEST = 30, timedelta(hours=3)
+"""A period is counted again after so many times the time that counting took; an old one after a share of its age."""
+_YOUNG, _AGE_SHARE, _LONGEST = timedelta(hours=1), 30, timedelta(hours=3)
 _LEAST = {
     Interval.MINUTE: timedelta(seconds=1),
     Interval.HOUR: timedelta(seconds=5),
@@ -77,7 +77,7 @@ def _store(found: Mapping[str, Any], now: datetime, kept: Mapping[str, int]) -> 
     version, began = found["version"], datetime.now(UTC)
     tally = _count(period, now, kept)
     if tally is not None:
-        age = max(timedelta(0), began - period.end)
+        age = max(timedelta(0), began - period.end - _YOUNG)
         took = datetime.now(UTC) - began
         wait = max(took * _SHARE, min(age / _AGE_SHARE, _LONGEST), _LEAST[period.interval])
         stored = {"stored_version": version, "channels": tally.channels, "speeds": tally.speeds}

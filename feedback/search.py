@@ -83,7 +83,7 @@ def query(tenant: str, mode: str, wanted: Wanted, channels: Sequence[str]) -> Qu
             return Query({"tenant": tenant, name: named[name], "_id": ids}, {"mode": mode, **rest})
     if named:
         # Of what is not named every value there may be: MongoDB merges the few ranges in the order of the ids.
-        channel = named.get("channel", {"$in": list(channels)})
+        channel = named.get("channel", channels[0] if len(channels) == 1 else {"$in": list(channels)})
         standing = named.get("state.status", {"$in": [known.value for known in Status]})
         return Query({"tenant": tenant, "mode": mode, "channel": channel, "state.status": standing, "_id": ids}, {})
     if wanted.message:

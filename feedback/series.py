@@ -91,10 +91,14 @@ def series(
 
 def ever(tenant: str, statuses: Collection[Status]) -> bool:
     """Whether a delivery of the tenant, live or test, stands at one of these statuses."""
-    query = {"tenant": tenant, "mode": {"$in": ["live", "test"]}, "interval": Interval.DAY.value}
-    found = collection(PeriodTotals).find(query, {"channels": 1})
     return any(
-        counts.get(status) for one in found for counts in one.get("channels", {}).values() for status in statuses
+        counts.get(status)
+        for mode in ("live", "test")
+        for found in collection(PeriodTotals).find(
+            {"tenant": tenant, "mode": mode, "interval": Interval.DAY.value}, {"channels": 1}
+        )
+        for counts in found.get("channels", {}).values()
+        for status in statuses
     )
 
 

@@ -1,5 +1,6 @@
 """Writing what became of messages: reporting events, the feeder's bulk upserts, rounds, totals."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,8 @@ log = structlog.get_logger(__name__)
 EVENTS_A_PUBLICATION = 200
 _ROLL_UP_SHARE = 10
 """A message is counted again after so many times the time that counting took: a broadcast of millions stays cheap."""
+MANY = 20
+"""Deliveries of one message in one batch, from which on its totals are stored, not counted when somebody asks."""
 RETRIABLE = frozenset({Status.FAILED, Status.EXPIRED, Status.SUPPRESSED})
 
 Key = tuple[str, str]
@@ -221,14 +224,17 @@ def _bulk(changes: dict[Key, updates.Change]) -> set[Key]:
 def _bump(events: Iterable[DeliveryEvent], changes: dict[Key, updates.Change] | None = None) -> None:
     """Raise the version of the totals of the events' messages, and of the periods of these.
 
-    A message sent to a group gets its document with the first event that names the group; events that do not know
-    it (a provider's callback) raise the version where there is a document.
+    A message gets its document with the first event that names a group, or with many events at once; others (a
+    provider's callback) raise the version where there is a document.
     """
+    events = list(events)
+    sizes = Counter((event.tenant, event.message) for event in events)
     grouped: set[Message] = set()
     others: set[Message] = set()
     for event in events:
         known = changes[event.tenant, event.delivery].known if changes else {"group": event.group}
-        (grouped if known.get("group") else others).add((event.tenant, event.mode, event.message))
+        many = known.get("group") or sizes[event.tenant, event.message] >= MANY
+        (grouped if many else others).add((event.tenant, event.mode, event.message))
     raised = {"$inc": {"version": 1}, "$set": {"stale": True}}
     operations: list[UpdateOne | UpdateMany] = [
         UpdateOne(

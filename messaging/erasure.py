@@ -1,4 +1,5 @@
-"""Erasing a receiver: its record, index, inbox, and its name and addresses in messages and deliveries.
+"""Erasing a receiver: its record, index, inbox, and its name and addresses in messages, deliveries and what feedback
+webhooks have still to get.
 
 What is asked for is written down first, then done in bounded steps; the sweeper goes on where a step was not the last
 or a store was away, and looks again later: jobs that were under way may have written the name once more. Then the note
@@ -15,7 +16,7 @@ import structlog
 from pymongo import ReturnDocument
 from redis.exceptions import RedisError
 
-from feedback.erasing import erase_deliveries
+from feedback.erasing import erase_deliveries, erase_webhook_batches
 from messaging import inbox, payloads
 from messaging.documents import Erasure, Message
 from sprayer_project.ids import first_id
@@ -87,6 +88,7 @@ def _step(note: Mapping[str, Any]) -> bool:
             for name in note["names"]
             for number in (erase_deliveries(tenant, name, mark, before, _LIMIT), _erase_messages(note, name))
         ]
+        found.append(erase_webhook_batches(tenant, note["names"], mark, before, _LIMIT))
         done = max(found) < _LIMIT
     except RedisError as error:
         log.warning("not all erased yet", tenant=tenant, error=type(error).__name__)

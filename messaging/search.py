@@ -50,13 +50,13 @@ class Query:
     rest: Mapping[str, Any]
 
 
-def query(tenant: str, mode: str | None, wanted: Wanted, before: str | None = None) -> Query:
-    """before: the id that ended the page before. mode None: live and test. Raises Invalid."""
+def query(tenant: str, mode: str, wanted: Wanted, before: str | None = None) -> Query:
+    """before: the id that ended the page before. Raises Invalid."""
     if wanted.status and wanted.status not in STATUSES:
         raise Invalid("invalid_status", f"status is one of {', '.join(STATUSES)}.", "?status")
     filters = {
         "tenant": tenant,
-        "mode": {"$in": ["live", "test"]} if mode is None else mode,
+        "mode": mode,
         "status": wanted.status,
         "channels": channels.channel(wanted.channel).name if wanted.channel else None,
         "to.groups": wanted.group,

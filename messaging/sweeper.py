@@ -1,6 +1,7 @@
 """What a crash, a store's absence or the clock left to do. Every action may be repeated and run in two processes."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -113,7 +114,10 @@ def look_after_routed() -> int:
 
 
 def _counted(records: Sequence[Record]) -> Mapping[str, Totals]:
-    return rows.counts(sorted({record["tenant"] for record in records}), [record["_id"] for record in records])
+    by_tenant: dict[str, list[str]] = defaultdict(list)
+    for record in records:
+        by_tenant[record["tenant"]].append(record["_id"])
+    return rows.counts(by_tenant)
 
 
 def _keys(records: Sequence[Record]) -> list[published.Key]:

@@ -20,6 +20,7 @@ from benchmarks import (
     latency,
     slow_hosts,
     table,
+    totals,
 )
 from benchmarks.system import Bench, Sizes, prepare
 from tests.live import LiveSystem
@@ -31,6 +32,7 @@ TINY = Sizes(
     subscribers=20,
     groups=(5, 10, 20),
     events=250,
+    deliveries=40,
     webhooks=40,
     pushes=20,
     inboxes=20,
@@ -66,6 +68,13 @@ def test_expand_measures_the_resolving_of_a_group_beside_bare_pipelines(bench: B
     (row,) = expand.run(bench)
     assert row.figure > 0 < row.reference
     assert "a group of 20" in row.note
+
+
+@pytest.mark.services
+def test_totals_measures_a_large_message_beside_a_small_one(bench: Bench) -> None:
+    (row,) = totals.run(bench)
+    assert row.figure > 0 < row.reference and row.at_most
+    assert "40 deliveries beside 10" in row.note
 
 
 @pytest.mark.services

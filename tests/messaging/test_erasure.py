@@ -1,5 +1,6 @@
 """Whoever is erased is nowhere, whatever arrives later; what was counted stays counted."""
 
+import json
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,8 @@ from django.test import Client
 from pymongo.database import Database
 
 from feedback import selectors as feedback
+from feedback import webhook_delivery, webhooks
+from feedback.documents import WebhookBatch, collection
 from feedback.events import DeliveryEvent, Status, delivery_id
 from feedback.feeder import decode
 from feedback.search import Wanted, deliveries
@@ -19,6 +22,7 @@ from messaging import channels, erasure, payloads, sweeper
 from messaging.documents import Erasure, Message
 from messaging.services import accept
 from sprayer_project import amqp, mongo, redis
+from sprayer_project.ids import new_id
 from subscriptions import selectors as subscribers
 from subscriptions import services as subscriptions
 from subscriptions.addresses import address_hash
@@ -33,6 +37,7 @@ from tests.resilience.load import run
 pytestmark = [pytest.mark.services, pytest.mark.django_db]
 
 NAME, NUMBER = "zoe-the-erased", "+12025550177"
+LATER = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -173,6 +178,24 @@ def test_a_row_that_a_job_under_way_writes_is_found_by_a_later_look(zoe: TenantU
             break
     assert Erasure._get_collection().count_documents({}) == 0
     assert erasure.go_on in sweeper.EVERY_MINUTE
+
+
+def test_what_a_webhook_has_still_to_get_names_it_no_more(zoe: TenantUnderTest) -> None:
+    hook, _ = webhooks.create("acme", "live", "https://hooks.example/x", ["delivery.*"], webhooks.Actor(user=zoe.owner))
+    old, young = new_id("msg", datetime.now(UTC) - timedelta(minutes=1)), new_id("msg", datetime.now(UTC) + LATER)
+    told = [
+        event(old, metadata={"customer": NAME, "order": NAME + "!"}),
+        event(old, f"addr:{address_hash('acme', 'sms', NUMBER)}"),
+        event(old, "bob", status=Status.FAILED),
+        event(young),
+    ]
+    webhook_delivery.keep([f"[{','.join(one.to_json() for one in told)}]".encode()])
+    mark = erase(zoe).json()["receiver"]
+    (batch,) = collection(WebhookBatch).find({"webhook": hook.id})
+    items = json.loads(batch["body"])["data"]
+    assert [item["receiver"] for item in items] == [mark, mark, "bob", NAME]
+    assert items[0]["metadata"] == {"customer": mark, "order": NAME + "!"}
+    assert [item["status"] for item in items] == ["sent", "sent", "failed", "sent"]
 
 
 def test_what_was_still_to_be_tried_is_cancelled(zoe: TenantUnderTest) -> None:

@@ -70,7 +70,7 @@ def test_a_sweeper_that_was_killed_in_a_chunk_repeats_it_and_counts_its_bad_rows
     mongo.database()["errands"].update_many({}, {"$set": {"look_at": datetime.now(UTC)}})
     assert errands.go_on() == 3
     assert members() == ["r1", "r2", "r3", "r4"]
-    row = errands.one("acme", page.rpartition("/")[2])
+    row = errands.one("acme", page.rpartition("/")[2], ("import",))
     assert (row.status, dict(row.progress)) == ("done", {"chunk": 3, "done": 5, "bad": 1})
 
 
