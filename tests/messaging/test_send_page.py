@@ -17,6 +17,7 @@ from messaging.snippets import snippets
 from subscriptions.inputs import AddressInput
 from subscriptions.services import put_group, put_receiver, subscribe
 from tenants.models import User
+from tenants.selectors import audit_entries
 from tests.conftest import TenantUnderTest
 
 pytestmark = pytest.mark.services
@@ -106,6 +107,7 @@ def test_a_form_sent_twice_makes_one_message(ann: TenantUnderTest) -> None:
     client = _as(ann.owner)
     answers = [client.post("/t/acme/send", _short()) for _ in range(2)]
     assert answers[0].headers["Location"] == answers[1].headers["Location"]
+    assert audit_entries("acme").filter(action="message.sent", by=ann.owner, ip="127.0.0.1").count() == 1
 
 
 def test_a_form_sent_again_with_another_text_makes_another_message(ann: TenantUnderTest) -> None:
