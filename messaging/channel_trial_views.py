@@ -67,6 +67,8 @@ def trial(request: HttpRequest, member: Membership, channel: str) -> HttpRespons
             words = " ".join(one["detail"] for one in problem.get("errors", ())) or problem["detail"]
             notices.error(request, f"Not sent: {words}")
         else:
+            if not accepted.replayed:
+                console.note(request, member, "channel.tried", found.name, {"message": accepted.id})
             notices.success(request, "The test is accepted. This page follows what becomes of it.")
             return redirect("console-message", member.tenant.slug, accepted.id)
     else:

@@ -34,6 +34,8 @@ def groups(request: HttpRequest, member: Membership) -> HttpResponse:
 @console.page()
 def letters(request: HttpRequest, member: Membership) -> HttpResponse:
     """Those of one channel and reason, the newest first, with boxes to choose some."""
+    if not _names_some(request.GET):
+        return redirect("console-dead-letters", member.tenant.slug)
     chosen, cursor = _chosen(request.GET), request.GET.get("cursor")
     page = feedback.dead(
         member.tenant.slug,
@@ -50,6 +52,9 @@ def letters(request: HttpRequest, member: Membership) -> HttpResponse:
 @console.page("send")
 def preview(request: HttpRequest, member: Membership) -> HttpResponse:
     """What would happen; the button on it does it."""
+    if not _names_some(request.GET):
+        notices.error(request, "Choose at least one dead letter.")
+        return redirect("console-dead-letters", member.tenant.slug)
     chosen, action = _chosen(request.GET), _action(request.GET)
     found = dead_letters.preview(member.tenant.slug, chosen)
     lines = [(SENTENCES[word], count) for word, count in found.outcomes.items()]
@@ -81,7 +86,7 @@ def act(request: HttpRequest, member: Membership) -> HttpResponse:
 @console.page()
 def errand(request: HttpRequest, member: Membership, errand: str) -> HttpResponse:
     """How far it is; the part that moves alone where htmx asks for it."""
-    row = errands.one(member.tenant.slug, errand)
+    row = errands.one(member.tenant.slug, errand, _KINDS)
     counts = row.progress.get("outcomes", {})
     lines = [(SENTENCES.get(word, f"were refused: {word.replace('_', ' ')}"), count) for word, count in counts.items()]
     template = "_dead_letter_errand" if request.headers.get("HX-Request") else "dead_letter_errand"
@@ -91,7 +96,7 @@ def errand(request: HttpRequest, member: Membership, errand: str) -> HttpRespons
 @console.page("send", methods=("POST",))
 def stop(request: HttpRequest, member: Membership, errand: str) -> HttpResponse:
     """What was done stays done."""
-    errands.stop(member.tenant.slug, errands.one(member.tenant.slug, errand).id)
+    errands.stop(member.tenant.slug, errands.one(member.tenant.slug, errand, _KINDS).id)
     tenants.audit(member.tenant, member.user, "dead_letters.stopped", errand, {}, console.ip_of(request))
     notices.success(request, "It stops after the step that is under way.")
     return redirect("console-dead-letter-errand", member.tenant.slug, errand)
@@ -105,9 +110,13 @@ def _note(request: HttpRequest, member: Membership, action: str, detail: dict[st
 def _chosen(asked: QueryDict) -> Chosen:
     """Ids, or a channel and reason. Raises BadRequest."""
     ids = tuple(asked.getlist("id")[:PAGE])
-    if not ids and not ("channel" in asked and "reason" in asked):
+    if not _names_some(asked):
         raise BadRequest("Choose dead letters, or a channel and reason.")
     return Chosen(_mode(asked), ids, asked.get("channel"), asked.get("reason"), asked.get("newest", ""))
+
+
+def _names_some(asked: QueryDict) -> bool:
+    return "id" in asked or ("channel" in asked and "reason" in asked)
 
 
 def _mode(asked: QueryDict) -> str:

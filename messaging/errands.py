@@ -62,9 +62,9 @@ def new_errand_id() -> str:
     return new_id("ern")
 
 
-def one(tenant: str, identifier: str) -> Row:
-    """Raises NotFound."""
-    document = _errands().find_one({"_id": identifier, "tenant": tenant})
+def one(tenant: str, identifier: str, kinds: tuple[str, ...]) -> Row:
+    """An errand of one of these kinds. Raises NotFound."""
+    document = _errands().find_one({"_id": identifier, "tenant": tenant, "kind": {"$in": list(kinds)}})
     if document is None:
         raise NotFound("not_found", "There is no such errand.")
     return _row(document)

@@ -18,6 +18,7 @@ from tenants import services as tenants
 from tenants.models import Membership
 
 _SECTION = {"section": "receivers"}
+_KINDS = ("import",)
 _RECENT = 5
 
 
@@ -53,34 +54,35 @@ def index(request: HttpRequest, member: Membership) -> HttpResponse:
             _note(request, member, "receivers.imported", {"errand": errand, "rows": kept.rows})
             return redirect("console-import", tenant, errand)
     addressed = [name for name, channel in channels.registry().items() if channel.needs_address]
-    context = {"form": form, "imports": errands.recent(tenant, ("import",), _RECENT), "addressed": addressed}
+    context = {"form": form, "imports": errands.recent(tenant, _KINDS, _RECENT), "addressed": addressed}
     return console.show(request, member, "messaging/imports.html", _SECTION | context, 400 if form.errors else 200)
 
 
 @console.page("receivers")
-def errand(request: HttpRequest, member: Membership, errand: str) -> HttpResponse:
+def upload(request: HttpRequest, member: Membership, upload: str) -> HttpResponse:
     """How far it is; the part that moves alone where htmx asks for it."""
-    row = errands.one(member.tenant.slug, errand)
+    row = errands.one(member.tenant.slug, upload, _KINDS)
     template = "_import" if request.headers.get("HX-Request") else "import"
     return console.show(request, member, f"messaging/{template}.html", _SECTION | {"errand": row})
 
 
 @console.page("receivers")
-def report(request: HttpRequest, member: Membership, errand: str) -> HttpResponse:
+def report(request: HttpRequest, member: Membership, upload: str) -> HttpResponse:
     """The refused rows as a file."""
-    row = errands.one(member.tenant.slug, errand)
+    row = errands.one(member.tenant.slug, upload, _KINDS)
     found = imports.report(row)
     return cast(HttpResponse, attachment(request, found, "text/csv; charset=utf-8", f"{row.id}-refused.csv"))
 
 
 @console.page("receivers", methods=("POST",))
-def stop(request: HttpRequest, member: Membership, errand: str) -> HttpResponse:
+def stop(request: HttpRequest, member: Membership, upload: str) -> HttpResponse:
     """What was taken stays."""
-    errands.stop(member.tenant.slug, errands.one(member.tenant.slug, errand).id)
-    imports.forget(errand)
-    _note(request, member, "receivers.import_stopped", {"errand": errand})
+    row = errands.one(member.tenant.slug, upload, _KINDS)
+    errands.stop(member.tenant.slug, row.id)
+    imports.forget(row.id)
+    _note(request, member, "receivers.import_stopped", {"errand": row.id})
     notices.success(request, "It stops after the step that is under way.")
-    return redirect("console-import", member.tenant.slug, errand)
+    return redirect("console-import", member.tenant.slug, row.id)
 
 
 @console.page("receivers")

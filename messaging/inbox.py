@@ -118,15 +118,16 @@ class Ack:
 
 
 async def append(
-    message: Outgoing, recipients: Sequence[Recipient], frame: str, *, restoring: bool = False
+    message: Outgoing, recipients: Sequence[Recipient], frame: str, *, restoring: bool = False, token: str = ""
 ) -> Appending:
     """Append a message to its recipients' inboxes and wake their holders. Raises Lost when the others have it.
 
     Idempotent by delivery and round. frame is the JSON object that realtime clients get, without its offset. Of the
     messages with one collapse key only the newest stays: the one that was accepted last, in whatever order they come.
+    token is what redis.atoken said before; who appends a page part by part asks once.
     """
     # Asked before appending: a server that is emptied in between has another token, so that the loss is seen.
-    token = await redis.atoken(message.tenant)
+    token = token or await redis.atoken(message.tenant)
     places, lost, ended, run_id = list[Appended](), list[str](), 0, ""
     for some in _parts(recipients):
         keys, arguments = _append_arguments(message, some, frame, restoring)

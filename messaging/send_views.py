@@ -38,6 +38,8 @@ def send(request: HttpRequest, member: Membership) -> HttpResponse:
         except (Invalid, ValidationError, TooLarge, Conflict) as error:
             form.refuse(as_problem(error))
         else:
+            if not accepted.replayed:
+                console.note(request, member, "message.sent", accepted.id, {"mode": form.cleaned_data["mode"]})
             notices.success(request, "Accepted. This page follows what becomes of it.")
             return redirect("console-message", member.tenant.slug, accepted.id)
     return with_frames(console.show(request, member, "messaging/send.html", context | {"form": form}))

@@ -34,7 +34,7 @@ def suppressions_page(request: HttpRequest, member: Membership) -> HttpResponse:
     """The newest first, or the one that was asked for; developers add one."""
     tenant, asked, form = member.tenant.slug, request.GET.get("address", "").strip(), SuppressionForm()
     if request.method == "POST":
-        selectors.authorize(request.user, tenant, "receivers")
+        selectors.require(member, "receivers")
         form = SuppressionForm(request.POST)
         if form.is_valid() and _suppressed(request, member, form):
             return redirect("console-suppressions", tenant)

@@ -101,6 +101,7 @@ def cancel(request: HttpRequest, member: Membership, message: str) -> HttpRespon
     except Conflict as error:
         notices.error(request, error.detail)
     else:
+        console.note(request, member, "message.cancelled", row.id)
         notices.success(request, "Cancelled: what was not yet sent stays unsent.")
     return redirect("console-message", member.tenant.slug, row.id)
 

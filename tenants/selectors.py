@@ -155,11 +155,6 @@ def membership(user: Any, slug: str) -> Membership:
     raise NotFound("unknown_tenant", f"There is no tenant {slug!r}.")
 
 
-def authorize(user: Any, slug: str, right: str) -> Membership:
-    """The membership of someone with a right. Raises NotFound for a stranger, Forbidden for a member without it."""
-    return require(membership(user, slug), right)
-
-
 def require(member: Membership, right: str) -> Membership:
     """The member again, when the role includes the right. Raises Forbidden."""
     if not can(member.role, right):

@@ -1,6 +1,7 @@
 """Every page of a tenant's console, found from its URLs, with one of everything to look at."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from django.test import Client
@@ -11,6 +12,7 @@ from feedback import webhooks
 from feedback.events import DeliveryEvent, Status, delivery_id
 from feedback.webhooks import Actor
 from messaging import composing, errands
+from messaging.dead_letters import Chosen
 from messaging.services import accept
 from sprayer_project.urls import CONSOLE
 from subscriptions.inputs import AddressInput
@@ -43,7 +45,8 @@ def samples(tenant: TenantUnderTest) -> dict[str, str]:
         "receiver": "ann",
         "group": "news",
         "letters": "mode=test&channel=sms&reason=invalid_address&action=replay",
-        "errand": errands.begin(slug, "import", "alice@acme.example", {"file": "a.csv", "rows": 1, "chunks": 1}).id,
+        "errand": errands.begin(slug, "replay", "alice@acme.example", asdict(Chosen("test"))).id,
+        "upload": errands.begin(slug, "import", "alice@acme.example", {"file": "a.csv", "rows": 1, "chunks": 1}).id,
         "person": str(selectors.members(slug).exclude(user=tenant.owner)[0].pk),
         "invitation": _invited(tenant),
     }

@@ -14,6 +14,7 @@ from messaging.channels.base import Channel, Look, Outcome, Outgoing, Recipient
 from messaging.inbox import Appended
 from messaging.looks import pretty
 from messaging.realtime import frames
+from sprayer_project import redis
 
 
 class WebSocket(Channel):
@@ -45,10 +46,10 @@ class WebSocket(Channel):
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
         """sent means that it waits in the inbox. Raises the stores' errors."""
-        body = frames.message_body(message)
+        body, token = frames.message_body(message), await redis.atoken(message.tenant)
         for start in range(0, len(recipients), inbox.AT_ONCE):
             some = recipients[start : start + inbox.AT_ONCE]
-            appending = await inbox_restore.whole(partial(inbox.append, message, some, body))
+            appending = await inbox_restore.whole(partial(inbox.append, message, some, body, token=token))
             if appending.ended:
                 self._reports.ask(message.tenant)
             for place in appending.places:

@@ -53,7 +53,7 @@ def test_axe_finds_nothing_serious_on_any_page(pages: Mapping[str, str], console
         if found := list(_faults(alice.page)):
             faults[name] = found
     alice.page.context.clear_cookies()
-    alice.open("/accounts/login")
+    alice.open("/accounts/login/")
     if found := list(_faults(alice.page)):
         faults["login"] = found
     assert faults == {}

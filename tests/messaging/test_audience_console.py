@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
-from django.conf import settings
 from django.test import Client
 
 from messaging.realtime import tokens
@@ -25,7 +24,7 @@ AWKWARD = "a/b?c#d%e <f>"
 def _as(user: User | None) -> Client:
     assert user is not None
     client = Client()
-    client.force_login(user, settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(user)
     return client
 
 

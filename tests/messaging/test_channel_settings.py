@@ -18,7 +18,7 @@ from messaging.secret_fields import SecretText, secret_fields
 from messaging.selectors import messages
 from tenants import encryption, selectors
 from tenants.models import ChannelConfig, User
-from tenants.selectors import forget
+from tenants.selectors import audit_entries, forget
 from tenants.services import add_member, set_channel_config
 from tests.conftest import TenantUnderTest
 from tests.live import wait_for
@@ -357,6 +357,7 @@ def test_a_test_goes_over_the_channel_to_the_address_that_is_given(acme: TenantU
     answers = [client.post("/t/acme/channels/sms/test", form) for _ in range(2)]
     assert answers[0].headers["Location"] == answers[1].headers["Location"]
     row = messages("acme", None).data[0]
+    assert [entry.target for entry in audit_entries("acme").filter(action="channel.tried")] == ["sms"]
     assert (row.mode, row.channels) == ("live", ["sms"]) and row.to["addresses"][0]["address"] == "+1*****001"
 
 

@@ -147,6 +147,7 @@ def test_cancelling_stops_what_is_not_yet_sent(acme: TenantUnderTest) -> None:
     answer = client.post(f"/t/acme/messages/{message}/cancel", follow=True).content.decode()
     assert "what was not yet sent stays unsent" in answer and "Cancel this message?" not in answer
     assert selectors.message("acme", "test", message).status == "cancelled"
+    assert [entry.action for entry in audit_entries("acme").filter(target=message)] == ["message.cancelled"]
 
 
 def test_what_is_over_is_not_cancelled(acme: TenantUnderTest) -> None:

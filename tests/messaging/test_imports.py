@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 
 import pytest
-from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
@@ -21,7 +20,7 @@ PHONE = "+34600000001"
 def _as(user: User | None) -> Client:
     assert user is not None
     client = Client()
-    client.force_login(user, settings.AUTHENTICATION_BACKENDS[1])
+    client.force_login(user)
     return client
 
 
@@ -71,7 +70,7 @@ def test_a_sweeper_that_was_killed_in_a_chunk_repeats_it_and_counts_its_bad_rows
     mongo.database()["errands"].update_many({}, {"$set": {"look_at": datetime.now(UTC)}})
     assert errands.go_on() == 3
     assert members() == ["r1", "r2", "r3", "r4"]
-    row = errands.one("acme", page.rpartition("/")[2])
+    row = errands.one("acme", page.rpartition("/")[2], ("import",))
     assert (row.status, dict(row.progress)) == ("done", {"chunk": 3, "done": 5, "bad": 1})
 
 

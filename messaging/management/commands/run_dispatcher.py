@@ -30,7 +30,7 @@ class Command(BaseCommand):
             "--concurrency",
             type=int,
             default=4,
-            help="pages of broadcasts in hand a channel; batches of single messages: twice as many",
+            help="pages of broadcasts in hand a channel; twice as many batches of singles",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
