@@ -10,6 +10,7 @@ import structlog
 from daphne.server import Server
 from django.conf import settings
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 
 from messaging.realtime import acks, frames, hub, sockets
 from sprayer_project import flow, following
@@ -19,6 +20,8 @@ log = structlog.get_logger(__name__)
 _PROTOCOL = "sprayer.protocol"
 DRAIN_LIMIT = 10.0
 """Seconds that requests in hand get to finish."""
+_FAREWELL = 3.0
+"""Seconds after them for what the stores shall still hear, and for what was cancelled to heed it."""
 
 
 class DrainingServer(Server):  # type: ignore[misc]
@@ -68,11 +71,11 @@ class DrainingServer(Server):  # type: ignore[misc]
         reactor.callWhenRunning(self.stop)
 
     def kill_all_applications(self) -> Any:
-        # Daphne looks up an application for every connection; one whose request was answered has none any more.
-        self.connections = {
-            protocol: details for protocol, details in self.connections.items() if "application_instance" in details
-        }
-        return super().kill_all_applications()
+        """Cancel what is left; an application that does not heed it is left behind after a moment."""
+        left = self._in_hand()
+        for application in left:
+            application.cancel()
+        return Deferred.fromFuture(asyncio.ensure_future(asyncio.wait(left, timeout=_FAREWELL))) if left else None
 
     def _on_running(self) -> None:
         # A client that breaks the protocol gets a close frame with its code instead of a dropped connection.
@@ -90,21 +93,24 @@ class DrainingServer(Server):  # type: ignore[misc]
         log.info("draining", connections=hub.current().connections)
         deadline = time.monotonic() + DRAIN_LIMIT
         try:
-            for port in self._ports:
-                port.stopListening()
-            await hub.current().drain()
-            await following.current().drain()
-            while self._in_hand() and time.monotonic() < deadline:
-                await asyncio.sleep(0.05)
-            await acks.current().settled(max(0.0, deadline - time.monotonic()))
-            await hub.current().farewell()
+            async with asyncio.timeout(DRAIN_LIMIT + _FAREWELL):
+                for port in self._ports:
+                    port.stopListening()
+                await hub.current().drain()
+                await following.current().drain()
+                while self._in_hand() and time.monotonic() < deadline:
+                    await asyncio.sleep(0.05)
+                await acks.current().settled(max(0.0, deadline - time.monotonic()))
+                await hub.current().farewell()
+        except TimeoutError:
+            log.warning("drained in part", left=len(self._in_hand()))
         finally:
             self.stop()
 
-    def _in_hand(self) -> int:
-        """Requests and sockets that have not ended."""
+    def _in_hand(self) -> list[asyncio.Future[Any]]:
+        """Requests and sockets that have not ended. One whose request was answered has no application any more."""
         applications = [details.get("application_instance") for details in self.connections.values()]
-        return sum(application is not None and not application.done() for application in applications)
+        return [application for application in applications if application is not None and not application.done()]
 
 
 class _Watched:
