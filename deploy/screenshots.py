@@ -1,6 +1,6 @@
 """`make screenshots`: every page of the running console as a picture, light and dark, wide and narrow.
 
-python -m deploy.screenshots [FOLDER]     needs `make run` in another terminal: it reads var/demo.json
+python -m deploy.screenshots [FOLDER=var/screenshots]     needs `make run` in another terminal: it reads var/demo.json
 """
 
 import json
@@ -67,7 +67,7 @@ def paths(page: Page, demo: dict[str, Any]) -> dict[str, str]:
     page.goto(f"{demo['url']}{keys}")
     revoke = page.locator("a[href$='/revoke']").first.get_attribute("href")
     return {
-        "overview": f"{tenant}/?mode=test",
+        "overview": f"{tenant}/?range=hour",
         "messages": f"{tenant}/messages",
         "message": message,
         "delivery": str(delivery),
@@ -127,7 +127,7 @@ def take(folder: Path, demo: dict[str, Any]) -> list[Path]:
 
 
 def main(arguments: list[str]) -> int:
-    folder = Path(arguments[0]) if arguments else ROOT / "docs" / "images"
+    folder = Path(arguments[0]) if arguments else ROOT / "var" / "screenshots"
     demo_file = Path(os.environ.get("SPRAYER_VAR_DIR") or ROOT / "var") / "demo.json"
     if not demo_file.exists():
         raise SystemExit(f"sprayer: there is no {demo_file}: start `make run` first")
