@@ -12,19 +12,20 @@ from redis.exceptions import NoScriptError
 
 from sprayer_project import redis
 
-_SHORT = 20
+_SHORT, _LONG_ONES = 20, 2
 _long_ones: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, asyncio.Semaphore]] = WeakKeyDictionary()
 
 
 async def run(tenant: str, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
     """Run one of them on the tenant's shard; what it returns. Raises redis errors.
 
-    Of those with many keys one at a time and shard is under way, so that whoever else asks Redis waits for one at most.
+    Of those with many keys two a shard are under way, so that Redis has the next and whoever else asks waits for two at
+    most.
     """
     if len(keys) <= _SHORT:
         return await _run(tenant, name, keys, arguments)
     shards = _long_ones.setdefault(asyncio.get_running_loop(), {})
-    async with shards.setdefault(redis.shard_of(tenant), asyncio.Semaphore()):
+    async with shards.setdefault(redis.shard_of(tenant), asyncio.Semaphore(_LONG_ONES)):
         return await _run(tenant, name, keys, arguments)
 
 

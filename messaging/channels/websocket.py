@@ -47,8 +47,8 @@ class WebSocket(Channel):
     ) -> AsyncIterator[Outcome]:
         """sent means that it waits in the inbox. Raises the stores' errors."""
         body, token = frames.message_body(message), await redis.atoken(message.tenant)
-        for start in range(0, len(recipients), inbox.AT_ONCE):
-            some = recipients[start : start + inbox.AT_ONCE]
+        for start in range(0, len(recipients), inbox.TOGETHER):
+            some = recipients[start : start + inbox.TOGETHER]
             appending = await inbox_restore.whole(partial(inbox.append, message, some, body, token=token))
             if appending.ended:
                 self._reports.ask(message.tenant)
