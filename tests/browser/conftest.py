@@ -97,3 +97,13 @@ def console_with_signup(live_system: LiveSystem, people: None) -> Iterator[Conso
     assert web.url is not None
     with chromium() as browser:
         yield ConsoleUnderTest(web.url, browser)
+
+
+@pytest.fixture
+def service(live_system: LiveSystem, people: None) -> Iterator[ConsoleUnderTest]:
+    """Every process, and everybody may sign up."""
+    kinds = ("web", "sandbox", "dispatcher", "feeder", "sweeper", "live")
+    web, *_ = live_system.start(*kinds, env={"SPRAYER_SIGNUP": "on"})
+    assert web.url is not None
+    with chromium() as browser:
+        yield ConsoleUnderTest(web.url, browser)

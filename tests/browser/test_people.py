@@ -18,13 +18,13 @@ pytestmark = pytest.mark.browser
 DORA, VERA = "dora@new.example", "vera@new.example"
 
 
-def _mailed_link(address: str) -> str:
+def mailed_link(address: str) -> str:
     """The path in the newest mail to an address."""
     folder = Path(settings.VAR_DIR) / "mail"
     return link_in(wait_for(lambda: letters(folder, address), what=f"a mail to {address}")[-1])
 
 
-def _sign_up(visitor: Visitor, name: str, email: str | None = None) -> None:
+def sign_up(visitor: Visitor, name: str, email: str | None = None) -> None:
     page = visitor.page
     page.get_by_label("Your name").fill(name)
     if email:
@@ -33,10 +33,10 @@ def _sign_up(visitor: Visitor, name: str, email: str | None = None) -> None:
     page.get_by_role("button", name="Sign up").click()
 
 
-def _found(visitor: Visitor) -> None:
+def found_tenant(visitor: Visitor) -> None:
     """Confirm the address by the mail's link and make the first tenant."""
     expect(visitor.page.get_by_role("heading", name="Look into your mailbox")).to_be_visible()
-    visitor.open(_mailed_link(DORA))
+    visitor.open(mailed_link(DORA))
     visitor.page.get_by_role("button", name="Yes, confirm").click()
     visitor.page.get_by_role("link", name="Make a tenant").click()
     visitor.page.get_by_label("Name").fill("Dora & Co")
@@ -86,8 +86,8 @@ def test_a_person_signs_up_makes_a_tenant_and_invites_somebody_who_sees_and_cann
     dora = console_with_signup.newcomer()
     dora.open("/accounts/login/")
     dora.page.get_by_role("link", name="Sign up").click()
-    _sign_up(dora, "Dora", DORA)
-    _found(dora)
+    sign_up(dora, "Dora", DORA)
+    found_tenant(dora)
     secret = _turn_on_the_second_factor(dora)
     _log_out(dora)
     _log_in_with_code(dora, secret)
@@ -99,10 +99,10 @@ def test_a_person_signs_up_makes_a_tenant_and_invites_somebody_who_sees_and_cann
     expect(dora.page.get_by_role("heading", name="Invited")).to_be_visible()
 
     vera = console_with_signup.newcomer()
-    vera.open(_mailed_link(VERA))
+    vera.open(mailed_link(VERA))
     vera.page.get_by_role("link", name="Sign up to join").click()
     expect(vera.page.get_by_label("E-mail address")).to_have_value(VERA)
-    _sign_up(vera, "Vera")
+    sign_up(vera, "Vera")
     vera.page.get_by_role("button", name="Join").click()
     expect(vera.page).to_have_url(f"{vera.url}/t/dora/")
     assert vera.open("/t/dora/keys") == 200
