@@ -10,7 +10,6 @@ An inbox that is missing, or that another run_id of Redis made (it was restarted
 calls raise Lost until messaging.inbox_restore has put back what the record says is waiting, under a new epoch.
 """
 
-import asyncio
 import json
 import secrets
 import time
@@ -130,7 +129,10 @@ async def append(
     # Asked before appending: a server that is emptied in between has another token, so that the loss is seen.
     token = token or await redis.atoken(message.tenant)
     places, lost, unreported, run_id = list[Appended](), list[str](), 0, ""
-    for some, (run_id, missing, answers, ended) in await _answers(message, recipients, frame, restoring):
+    parts = list(_parts(recipients))
+    calls = (_append_arguments(message, some, frame, restoring) for some in parts)
+    said = await scripts.run_all(message.tenant, "inbox_append", calls)
+    for some, (run_id, missing, answers, ended) in zip(parts, said, strict=True):
         unreported = max(unreported, ended)
         keeper = f"{redis.shard_of(message.tenant)}/{run_id}:{token}"
         places += [
@@ -265,22 +267,6 @@ def _parts(recipients: Sequence[Recipient]) -> Iterator[list[Recipient]]:
     for _, alike in groupby(recipients, lambda recipient: (recipient.round, recipient.group)):
         while some := list(islice(alike, _AT_ONCE)):
             yield some
-
-
-async def _answers(
-    message: Outgoing, recipients: Sequence[Recipient], frame: str, restoring: bool
-) -> list[tuple[list[Recipient], Any]]:
-    """What inbox_append said of each part. Redis works on one while the next is made ready."""
-    parts, under_way = list(_parts(recipients)), []
-    for some in parts:
-        keys, arguments = _append_arguments(message, some, frame, restoring)
-        under_way.append(asyncio.ensure_future(scripts.run(message.tenant, "inbox_append", keys, arguments)))
-        await asyncio.sleep(0)
-    answers = await asyncio.gather(*under_way, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return list(zip(parts, answers, strict=True))
 
 
 def _append_arguments(

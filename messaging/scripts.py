@@ -1,7 +1,7 @@
 """Redis scripts: the files of messaging/lua."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from hashlib import sha1
 from pathlib import Path
@@ -27,6 +27,19 @@ async def run(tenant: str, name: str, keys: Sequence[str], arguments: Sequence[A
     shards = _long_ones.setdefault(asyncio.get_running_loop(), {})
     async with shards.setdefault(redis.shard_of(tenant), asyncio.Semaphore(_LONG_ONES)):
         return await _run(tenant, name, keys, arguments)
+
+
+async def run_all(tenant: str, name: str, calls: Iterable[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+    """Run one of them once for each keys and arguments: Redis works on one while the next are made ready."""
+    under_way = []
+    for keys, arguments in calls:
+        under_way.append(asyncio.ensure_future(run(tenant, name, keys, arguments)))
+        await asyncio.sleep(0)
+    answers = await asyncio.gather(*under_way, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return answers
 
 
 async def _run(tenant: str, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
