@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -61,11 +61,9 @@ class Dispatcher:
     async def handle(self, items: Sequence[Item]) -> None:
         """A worker's handler. Returns when every outcome is recorded; raises a store's error to be called again.
 
-        On an ordered channel a batch begins when the ones before it are done that have a receiver or group of its own.
+        On an ordered channel a job begins when those before it are done that share a receiver, or group.
         """
-        decoded = incoming.decode(items, self._channel.name)
-        async with self._order.of(self._ordered(key for _, job in decoded for key in incoming.whom(job))):
-            await self._handle(decoded)
+        await self._order.act(incoming.decode(items, self._channel.name), self._whom, self._handle)
 
     async def _handle(self, decoded: Sequence[incoming.Decoded]) -> None:
         work = []
@@ -83,9 +81,9 @@ class Dispatcher:
         """Wait for calls that outlived their jobs."""
         await self._stragglers.aclose()
 
-    def _ordered(self, keys: Iterable[Hashable]) -> frozenset[Hashable]:
-        """The keys, where their order counts."""
-        return frozenset(keys) if self._channel.ordered else frozenset()
+    def _whom(self, one: incoming.Decoded) -> frozenset[Hashable]:
+        """Whose order a job is in, where order counts."""
+        return frozenset(incoming.whom(one[1])) if self._channel.ordered else frozenset()
 
     async def _deliver(self, work: Sequence[Work]) -> None:
         await self._turn()
@@ -138,8 +136,8 @@ class Dispatcher:
         order = Order()
 
         async def send(context: Context, open_ones: dict[str, Recipient]) -> None:
-            whose = self._ordered((context.payload.tenant, one.receiver) for one in open_ones.values())
-            async with order.of(whose):
+            tenant, ordered = context.payload.tenant, self._channel.ordered
+            async with order.of({(tenant, one.receiver) for one in open_ones.values()} if ordered else ()):
                 await self._send(context, open_ones, recorded, watch)
 
         sends = (send(contexts[index], ready[index]) for index in sorted(ready))

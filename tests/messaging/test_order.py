@@ -55,6 +55,29 @@ async def test_who_asks_later_waits_for_the_same_key_only() -> None:
     assert told == ["other", "first", "second", "third"]
 
 
+async def test_of_some_items_those_act_at_once_that_wait_for_nobody() -> None:
+    order, go_on, told = Order(), asyncio.Event(), list[str]()
+
+    async def busy(items: Sequence[str]) -> None:
+        await go_on.wait()
+        told.extend(items)
+
+    async def act(items: Sequence[str]) -> None:
+        told.extend(items)
+
+    first = asyncio.create_task(order.act(["a"], frozenset, busy))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(order.act(["b", "ac", "c", "d"], frozenset, act))
+    third = asyncio.create_task(order.act(["ce"], frozenset, act))
+    async with asyncio.timeout(10):
+        while not told:
+            await asyncio.sleep(0)
+    assert told == ["b", "d"]
+    go_on.set()
+    await asyncio.gather(first, second, third)
+    assert told == ["b", "d", "a", "ac", "c", "ce"]
+
+
 async def test_a_failure_or_the_end_of_who_came_before_holds_nobody_up() -> None:
     order, never = Order(), asyncio.Event()
 
