@@ -58,6 +58,11 @@ class LiveProcess:
         return self._process.pid
 
     @property
+    def resident(self) -> int:
+        """Bytes of memory that it has in use."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
