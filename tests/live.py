@@ -29,7 +29,7 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 20.0
 
 
-def wait_for(condition: Callable[[], T], timeout: float = 10.0, what: str = "the condition") -> T:
+def wait_for(condition: Callable[[], T], timeout: float = 20.0, what: str = "the condition") -> T:
     """The condition's first true value. Fails, saying what did not come, after timeout seconds."""
     deadline = time.monotonic() + timeout
     while True:
