@@ -29,7 +29,7 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 20.0
 
 
-def wait_for(condition: Callable[[], T], timeout: float = 10.0, what: str = "the condition") -> T:
+def wait_for(condition: Callable[[], T], timeout: float = 20.0, what: str = "the condition") -> T:
     """The condition's first true value. Fails, saying what did not come, after timeout seconds."""
     deadline = time.monotonic() + timeout
     while True:
@@ -56,6 +56,11 @@ class LiveProcess:
     def pid(self) -> int:
         assert self._process is not None, f"{self.name} was not started"
         return self._process.pid
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory that it has in use."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     @property
     def running(self) -> bool:
