@@ -10,6 +10,7 @@ import redis.exceptions
 import structlog
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from redis.connection import DefaultParser
 from rest_framework import exceptions as drf
 from rest_framework.parsers import JSONParser
 from rest_framework.response import Response
@@ -82,6 +83,12 @@ class StoreUnavailable(SprayerError):
         self.store = store
 
 
+class Refusing(redis.exceptions.ResponseError):
+    """Redis refuses for its own state, by a code for which its client has no class."""
+
+
+DefaultParser.EXCEPTION_CLASSES.update(dict.fromkeys(("BUSY", "MISCONF", "NOREPLICAS"), Refusing))
+
 STORE_ERRORS = (
     StoreUnavailable,
     pymongo.errors.ConnectionFailure,
@@ -89,10 +96,13 @@ STORE_ERRORS = (
     pymongo.errors.WTimeoutError,
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
-    redis.exceptions.BusyLoadingError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.OutOfMemoryError,
     redis.exceptions.ReadOnlyError,
+    redis.exceptions.TryAgainError,
+    Refusing,
 )
-"""What a store that went away raises: pause and repeat, it is nobody's mistake."""
+"""What a store raises that went away or refuses for its own state: pause and repeat, it is nobody's mistake."""
 
 
 class StrictJSONParser(JSONParser):

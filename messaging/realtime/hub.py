@@ -232,25 +232,26 @@ class Hub:
     async def _listen(self, shard: int) -> None:
         """Hear wake-ups for ever."""
         while True:
-            pubsub = redis.ashard(shard).pubsub()
-            try:
-                await pubsub.subscribe(inbox.WAKE + self._holdings.process)
-                while True:
-                    heard = await pubsub.get_message(timeout=10)
-                    if heard is None:
-                        await pubsub.ping()
-                    elif heard["type"] == "subscribe":
-                        await self._holdings.live(shard)
-                        self._subscribed[shard].set()
-                        self._spawn(self._try(self._check(shard)))
-                    elif heard["type"] == "message":
-                        self._hand_on(wakes.decode(heard["data"]))
-            except STORE_ERRORS as error:
-                log.warning("waiting for a store", shard=shard, error=type(error).__name__)
-            finally:
-                self._subscribed[shard].clear()
-                await pubsub.aclose()  # type: ignore[no-untyped-call]
+            await self._try(self._hear(shard))
             await asyncio.sleep(_PAUSE)
+
+    async def _hear(self, shard: int) -> None:
+        pubsub = redis.ashard(shard).pubsub()
+        try:
+            await pubsub.subscribe(inbox.WAKE + self._holdings.process)
+            while True:
+                heard = await pubsub.get_message(timeout=10)
+                if heard is None:
+                    await pubsub.ping()
+                elif heard["type"] == "subscribe":
+                    await self._holdings.live(shard)
+                    self._subscribed[shard].set()
+                    self._spawn(self._try(self._check(shard)))
+                elif heard["type"] == "message":
+                    self._hand_on(wakes.decode(heard["data"]))
+        finally:
+            self._subscribed[shard].clear()
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def _for_ever(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -258,10 +259,13 @@ class Hub:
             await self._try(action())
 
     async def _try(self, work: Awaitable[object]) -> None:
+        """Nothing ends the loops: whoever died of a mistake would hear no wake-up and hold nobody until a restart."""
         try:
             await work
         except STORE_ERRORS as error:
             log.warning("waiting for a store", error=type(error).__name__)
+        except Exception:
+            log.exception("the hub goes on")
 
     async def _check(self, shard: int) -> None:
         """Renew the leases of what this process holds and read what has grown unheard."""

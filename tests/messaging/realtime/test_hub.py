@@ -1,0 +1,79 @@
+"""The hub of a process, among servers that fail it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from messaging import holders, inbox
+from messaging.realtime.connection import Connection, Start
+from messaging.realtime.hub import Hub
+from sprayer_project import redis
+from tests.live import wait_for
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+async def hub(clean_stores: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
+    """Its beat is quick."""
+    monkeypatch.setattr(holders, "BEAT", 0.05)
+    found = Hub()
+    yield found
+    await found.farewell()
+
+
+class Listening(Connection):
+    """Stands for a client; nothing is sent to it."""
+
+    def __init__(self, receiver: str = "alice") -> None:
+        super().__init__("acme", receiver)
+        self.place(Start("", 0, True))
+
+    async def moved(self, start: Start) -> None:
+        self.place(start)
+
+
+async def come(condition: Any, what: str) -> None:
+    await asyncio.to_thread(wait_for, condition, 10, what)
+
+
+def living() -> Any:
+    return redis.client("acme").zrangebyscore("sprayer:processes", f"({inbox.now()}", "+inf")
+
+
+def refusals() -> int:
+    """How often the server refused for want of memory."""
+    stats: Any = redis.client("acme").info("errorstats")
+    return int(stats.get("errorstat_OOM", {"count": 0})["count"])
+
+
+async def test_it_lives_on_when_redis_takes_writes_again(hub: Hub) -> None:
+    member, server, before = Listening(), redis.client("acme"), refusals()
+    await hub.add(member)
+    server.config_set("maxmemory", 1)
+    try:
+        await come(lambda: refusals() > before, "a beat that is refused")
+    finally:
+        server.config_set("maxmemory", 0)
+    server.zrem("sprayer:processes", *living())
+    await come(living, "a sign of life")
+    hub.remove(member)
+
+
+async def test_a_mistake_of_its_own_does_not_end_it(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    live, beats = holders.live, 0
+
+    async def mistaken(shard: int, process: str) -> None:
+        nonlocal beats
+        beats += 1
+        if beats <= 2:  # the subscription's first, and its second or the beat's first
+            raise RuntimeError("a mistake")
+        await live(shard, process)
+
+    monkeypatch.setattr(holders, "live", mistaken)
+    member = Listening()
+    await hub.add(member)
+    await come(living, "a sign of life")
+    hub.remove(member)
