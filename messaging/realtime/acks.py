@@ -6,7 +6,7 @@ acks with it: their messages are then offered again, which their receivers ackno
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from weakref import WeakKeyDictionary
@@ -25,6 +25,7 @@ _LINGER, _PAUSE, _BATCH = 0.05, 1.0, 500
 
 Inbox = tuple[str, str, str]
 """tenant, receiver, epoch"""
+Place = tuple[Inbox, int]
 
 
 class Acks:
@@ -32,7 +33,7 @@ class Acks:
 
     def __init__(self) -> None:
         self._pending: dict[Inbox, int] = {}
-        self._reads: dict[tuple[Inbox, int], None] = {}
+        self._reads: dict[Place, None] = {}
         self._task: asyncio.Task[None] | None = None
 
     def add(self, tenant: str, receiver: str, epoch: str, offset: int) -> None:
@@ -59,37 +60,53 @@ class Acks:
     async def _settle_all(self) -> None:
         while self._pending or self._reads:
             await asyncio.sleep(_LINGER)
-            acks = dict(islice(self._pending.items(), _BATCH))
+            acks = list(islice(self._pending.items(), _BATCH))
             reads = list(islice(self._reads, _BATCH))
             try:
-                await _settle_acks(acks)
-                await _settle_reads(reads)
+                await _settle(_settle_acks, acks)
+                await _settle(_settle_reads, reads)
             except STORE_ERRORS as error:
                 pending = len(self._pending) + len(self._reads)
                 log.warning("acks wait for a store", pending=pending, error=type(error).__name__)
                 await asyncio.sleep(_PAUSE)
                 continue
-            for key, offset in acks.items():
+            for key, offset in acks:
                 if self._pending[key] == offset:
                     del self._pending[key]
             for read in reads:
                 del self._reads[read]
 
 
-async def _settle_acks(offsets: dict[Inbox, int]) -> None:
-    for tenant, acks in _by_tenant(offsets.items()).items():
+async def _settle(settle: Callable[[Sequence[Place]], Awaitable[None]], places: Sequence[Place]) -> None:
+    """One at which anything but a store fails is dropped: the others must not wait for it. Raises a store's error."""
+    try:
+        await settle(places)
+    except STORE_ERRORS:
+        raise
+    except Exception:
+        if len(places) == 1:
+            ((tenant, _, _), _) = places[0]
+            log.exception("an acknowledgement is lost", tenant=tenant)
+            return
+        middle = len(places) // 2
+        await _settle(settle, places[:middle])
+        await _settle(settle, places[middle:])
+
+
+async def _settle_acks(places: Sequence[Place]) -> None:
+    for tenant, acks in _by_tenant(places).items():
         await _report(tenant, acks, await inbox.newly_acknowledged(tenant, acks), Status.DELIVERED)
         await inbox.acknowledge(tenant, acks)
 
 
-async def _settle_reads(reads: Iterable[tuple[Inbox, int]]) -> None:
-    for tenant, places in _by_tenant(reads).items():
-        await _report(tenant, places, await inbox.entries_at(tenant, places), Status.READ)
+async def _settle_reads(places: Sequence[Place]) -> None:
+    for tenant, reads in _by_tenant(places).items():
+        await _report(tenant, reads, await inbox.entries_at(tenant, reads), Status.READ)
 
 
-def _by_tenant(offsets: Iterable[tuple[Inbox, int]]) -> dict[str, list[Ack]]:
+def _by_tenant(places: Iterable[Place]) -> dict[str, list[Ack]]:
     found: defaultdict[str, list[Ack]] = defaultdict(list)
-    for (tenant, receiver, epoch), offset in offsets:
+    for (tenant, receiver, epoch), offset in places:
         found[tenant].append(Ack(receiver, epoch, offset))
     return found
 

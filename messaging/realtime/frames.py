@@ -1,6 +1,7 @@
 """The frames of the realtime protocol: JSON objects with a type."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from sprayer_project.ids import order_of
 
 MAX_FRAME = 65_536
 """Bytes of a client's frame; the server refuses longer ones with close code 1009."""
+_EPOCH = re.compile("[0-9a-f]{16}")
 
 
 class BadFrame(SprayerError):
@@ -60,6 +62,11 @@ def parse_offset(value: Any) -> int | None:
     if not isinstance(value, str) or not value.isascii() or not value.isdecimal() or len(value) > 19:
         return None
     return int(value)
+
+
+def parse_epoch(value: Any) -> str | None:
+    """An epoch as the server makes it, of whichever inbox; None for anything else."""
+    return value if isinstance(value, str) and _EPOCH.fullmatch(value) else None
 
 
 def with_messages(head: Mapping[str, Any], messages: Sequence[str]) -> str:

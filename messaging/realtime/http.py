@@ -192,6 +192,7 @@ async def place(call: Call) -> tuple[str, int]:
         raise Invalid("malformed_json", "The body is one JSON object.", "") from error
     if not isinstance(body, dict):
         raise Invalid("malformed_json", "The body is one JSON object.", "")
-    if not isinstance(body.get("epoch"), str):
+    epoch = frames.parse_epoch(body.get("epoch"))
+    if epoch is None:
         raise Invalid("bad_epoch", "epoch is a string: pass it unchanged as the server named it.", "/epoch")
-    return body["epoch"], _offset(body.get("offset"), "/offset")
+    return epoch, _offset(body.get("offset"), "/offset")

@@ -1,6 +1,7 @@
 """Long poll, server-sent events, history and acknowledgements over HTTP, of real web processes."""
 
 import asyncio
+import json
 import os
 import signal
 from typing import Any
@@ -210,13 +211,23 @@ async def test_a_bad_query_is_named(web: LiveSystem, path: str, query: dict[str,
     assert answer.json()["errors"][0]["pointer"] == pointer
 
 
-@pytest.mark.parametrize(
-    ("body", "pointer"),
-    [({"epoch": 1, "offset": "1"}, "/epoch"), ({"epoch": "1", "offset": 1}, "/offset"), ({"epoch": "1"}, "/offset")],
-)
-async def test_a_bad_ack_is_named(web: LiveSystem, body: dict[str, Any], pointer: str) -> None:
+EPOCH = "0123456789abcdef"
+BAD_PLACES: list[tuple[dict[str, Any], str]] = [
+    ({"epoch": 1, "offset": "1"}, "/epoch"),
+    ({"epoch": "\ud800", "offset": "1"}, "/epoch"),
+    ({"epoch": EPOCH * 900, "offset": "1"}, "/epoch"),
+    ({"epoch": EPOCH, "offset": 1}, "/offset"),
+    ({"epoch": EPOCH}, "/offset"),
+]
+
+
+@pytest.mark.parametrize("path", ["/ack", "/read"])
+@pytest.mark.parametrize(("body", "pointer"), BAD_PLACES)
+async def test_a_bad_ack_is_named(web: LiveSystem, path: str, body: dict[str, Any], pointer: str) -> None:
     async with http(web) as alice:
-        answer = await alice.post("/ack", **body)
+        answer = await alice.requests.post(
+            f"/api/v1/inbox{path}", content=json.dumps(body), headers={"Authorization": f"Bearer {alice.token}"}
+        )
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["pointer"] == pointer
 
