@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Generic, TypeVar
 
 import structlog
@@ -28,6 +29,7 @@ class Background(Generic[T]):
 
     def __init__(self, name: str, write: Callable[[Sequence[T]], None], linger: float, batch: int, most: int) -> None:
         self._name, self._write, self._linger, self._batch = name, write, linger, batch
+        self._most = most
         self._waiting: deque[T] = deque(maxlen=most)
         self._wake, self._idle = threading.Event(), threading.Event()
         self._idle.set()
@@ -73,7 +75,8 @@ class Background(Generic[T]):
             self._write(items)
         except STORE_ERRORS as error:
             log.warning("waiting for a store", work=self._name, items=len(items), error=type(error).__name__)
-            self._waiting.extendleft(reversed(items))
+            with self._lock:
+                self._waiting.extendleft(islice(reversed(items), self._most - len(self._waiting)))
             time.sleep(_PAUSE)
         except Exception:
             log.exception("items are lost", work=self._name, items=len(items))

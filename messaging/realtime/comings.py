@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import islice
 
 import structlog
 
@@ -14,14 +15,15 @@ from sprayer_project.errors import STORE_ERRORS
 
 log = structlog.get_logger(__name__)
 
-_LINGER, _PAUSE, _BATCH, _MOST = 0.05, 1.0, 1_000, 100_000
+_LINGER, _PAUSE, _BATCH = 0.05, 1.0, 1_000
 
 
 class Comings:
     """What happened lately. While the broker is away the newest wait, and a process that dies takes them with it."""
 
-    def __init__(self) -> None:
-        self._waiting: deque[ConnectionEvent] = deque(maxlen=_MOST)
+    def __init__(self, most: int = 100_000) -> None:
+        self._most = most
+        self._waiting: deque[ConnectionEvent] = deque(maxlen=most)
         self._task: asyncio.Task[None] | None = None
 
     def add(self, tenant: str, receivers: Iterable[str], connected: bool) -> None:
@@ -46,5 +48,5 @@ class Comings:
                 await feedback.areport(batch)
             except STORE_ERRORS as error:
                 log.warning("connection events wait for a store", events=len(batch), error=type(error).__name__)
-                self._waiting.extendleft(reversed(batch))
+                self._waiting.extendleft(islice(reversed(batch), self._most - len(self._waiting)))
                 await asyncio.sleep(_PAUSE)

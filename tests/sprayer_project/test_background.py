@@ -46,6 +46,26 @@ def test_what_a_store_did_not_take_is_written_when_it_is_back() -> None:
     assert written == [1, 2, 3]
 
 
+def test_what_a_store_did_not_take_makes_room_for_newer_ones() -> None:
+    written: list[int] = []
+    began, go_on = threading.Event(), threading.Event()
+
+    def write(items: Sequence[int]) -> None:
+        if not began.is_set():
+            began.set()
+            assert go_on.wait(LIMIT)
+            raise StoreUnavailable("Redis")
+        written.extend(items)
+
+    work = Background[int]("test", write, 0, 3, 5)
+    work.add([1, 2, 3])
+    assert began.wait(LIMIT)
+    work.add([4, 5, 6])
+    go_on.set()
+    assert work.flush(LIMIT)
+    assert written == [2, 3, 4, 5, 6]
+
+
 def test_a_bug_costs_its_items_alone_and_only_the_newest_wait() -> None:
     written: list[int] = []
     began, go_on = threading.Event(), threading.Event()

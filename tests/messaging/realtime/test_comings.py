@@ -9,7 +9,10 @@ import pytest
 from django.conf import settings
 
 from feedback import feeder
+from feedback.events import ConnectionEvent
+from messaging.realtime.comings import Comings
 from sprayer_project import amqp
+from sprayer_project.errors import StoreUnavailable
 from tests.live import LiveSystem, wait_for
 from tests.messaging.realtime.clients import client
 
@@ -66,6 +69,23 @@ async def test_a_receiver_comes_once_and_goes_once_whatever_it_reloads(web: Live
         await heard.come((COMES, "alice"), (COMES, "bob"), (GOES, "alice"))
     assert [feeder.decode(body) for body in heard.bodies] == [([], "")] * len(heard.bodies)
     other.stop()
+
+
+async def test_while_the_broker_is_away_the_newest_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[str] = []
+    waiting = Comings(most=3)
+
+    async def areport(events: list[ConnectionEvent]) -> None:
+        if not reported:
+            reported.append("refused")
+            waiting.add("acme", ["carol", "dave"], True)
+            raise StoreUnavailable("RabbitMQ")
+        reported.extend(event.receiver for event in events)
+
+    monkeypatch.setattr("feedback.services.areport", areport)
+    waiting.add("acme", ["alice", "bob"], True)
+    await waiting.reported(10)
+    assert reported == ["refused", "bob", "carol", "dave"]
 
 
 async def test_whom_a_killed_process_held_goes_unless_he_came_back_elsewhere(web: LiveSystem, heard: Heard) -> None:
