@@ -131,9 +131,11 @@ class RealtimeConsumer(AsyncWebsocketConsumer):
             if again:
                 hub.current().mark(member.tenant, [member.receiver])
             elif not self.over:
-                await hub.current().add(member)
-                if self.over:
-                    hub.current().remove(member)
+                try:
+                    await hub.current().add(member)
+                finally:
+                    if self.over:
+                        hub.current().remove(member)
         except Refused as reason:
             await self.refuse(reason)
         except STORE_ERRORS as error:

@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 GRACE = 3.0
 """Seconds for a receiver to come back before it counts as gone."""
-_CHUNK = 200
+_CHUNK, _PAUSE = 200, 1.0
 
 Held = tuple[str, str]
 """tenant, receiver"""
@@ -27,28 +27,28 @@ class Holdings:
         self.process = new_id("prc")
         self.comings = Comings()
         self._grace = GRACE
-        self._hold = Together(self.renew)
+        self._hold = Together(self._hold_all)
         self._release = Together(self._release_all)
+        self._wanted: set[Held] = set()
         self._held: set[Held] = set()
         self._leaving: dict[Held, asyncio.TimerHandle] = {}
-        self._releasing: dict[Held, asyncio.Task[None]] = {}
+        self._settling: dict[Held, asyncio.Task[None]] = {}
+        self._renewals: set[asyncio.Task[list[Hold]]] = set()
 
     @property
     def leaving(self) -> int:
-        return len(self._leaving) + len(self._releasing)
+        return len(self._leaving) + len(self._settling.keys() - self._wanted)
 
     async def take(self, tenant: str, receiver: str) -> None:
         """Wake-ups for the receiver come here from now on. Raises a store's error."""
         key = (tenant, receiver)
+        self._wanted.add(key)
         if timer := self._leaving.pop(key, None):
             timer.cancel()
             # Held anew: whoever left was not looked after meanwhile, and Redis may have been emptied.
             self._held.discard(key)
-        if release := self._releasing.get(key):
-            await asyncio.wait([release])
         if key not in self._held:
-            await self._hold(tenant, receiver)
-            self._held.add(key)
+            await asyncio.shield(self._settled(key))
 
     def leave(self, tenant: str, receiver: str) -> None:
         """The receiver's last connection here is over."""
@@ -61,14 +61,15 @@ class Holdings:
         for key, timer in list(self._leaving.items()):
             timer.cancel()
             self._let_go(key)
-        if self._releasing:
-            await asyncio.wait(list(self._releasing.values()))
+        if self._settling:
+            await asyncio.wait(list(self._settling.values()))
 
     async def renew(self, tenant: str, receivers: Sequence[str]) -> list[Hold]:
-        """Hold them, or hold them on. Raises a store's error."""
-        found = await holders.hold(tenant, receivers, self.process)
-        self.comings.add(tenant, [name for name, hold in zip(receivers, found, strict=True) if hold.first], True)
-        return found
+        """Hold receivers on who have connections here. Raises a store's error."""
+        renewal = asyncio.get_running_loop().create_task(self._hold_all(tenant, receivers))
+        self._renewals.add(renewal)
+        renewal.add_done_callback(self._renewals.discard)
+        return await renewal
 
     async def live(self, shard: int) -> None:
         """Say that this process lives, and let go what dead ones held. Raises a store's error."""
@@ -83,18 +84,44 @@ class Holdings:
 
     def _let_go(self, key: Held) -> None:
         self._leaving.pop(key, None)
+        self._wanted.discard(key)
         self._held.discard(key)
-        task = asyncio.get_running_loop().create_task(self._release_one(key))
-        self._releasing[key] = task
-        task.add_done_callback(lambda done: self._releasing.pop(key, None))
+        self._settled(key)
 
-    async def _release_one(self, key: Held) -> None:
+    def _settled(self, key: Held) -> asyncio.Task[None]:
+        if key not in self._settling:
+            self._settling[key] = asyncio.get_running_loop().create_task(self._settle(key))
+        return self._settling[key]
+
+    async def _settle(self, key: Held) -> None:
+        """Hold it or let it go, never both at a time, until that is as wanted. Raises a store's error while it is."""
+        held = None
         try:
-            await self._release(*key)
-        except STORE_ERRORS as error:
-            log.info("left to its lease", tenant=key[0], error=type(error).__name__)
+            while held is not (wanted := key in self._wanted):
+                try:
+                    await (self._hold(*key) if wanted else self._release(*key))
+                    held = wanted
+                except STORE_ERRORS as error:
+                    if wanted and key in self._wanted:
+                        raise
+                    if not self._grace:
+                        log.info("left to its lease", tenant=key[0], error=type(error).__name__)
+                        return
+                    await asyncio.sleep(_PAUSE)
+            if held:
+                self._held.add(key)
+        finally:
+            del self._settling[key]
+
+    async def _hold_all(self, tenant: str, receivers: Sequence[str]) -> list[Hold]:
+        found = await holders.hold(tenant, receivers, self.process)
+        self.comings.add(tenant, [name for name, hold in zip(receivers, found, strict=True) if hold.first], True)
+        return found
 
     async def _release_all(self, tenant: str, receivers: Sequence[str]) -> Sequence[None]:
+        if self._renewals:
+            # One that began before they left must not hold them afterwards.
+            await asyncio.wait(self._renewals)
         await self._give_up(tenant, receivers, self.process)
         return [None] * len(receivers)
 

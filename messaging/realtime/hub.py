@@ -275,7 +275,7 @@ class Hub:
                 held[tenant].append(receiver)
         for tenant, receivers in held.items():
             for start in range(0, len(receivers), _BATCH):
-                batch = receivers[start : start + _BATCH]
+                batch = [name for name in receivers[start : start + _BATCH] if (tenant, name) in self._members]
                 found = await self._holdings.renew(tenant, batch)
                 self.mark(
                     tenant, [name for name, at in zip(batch, found, strict=True) if self._behind(tenant, name, at)]

@@ -1,12 +1,14 @@
 """The hub of a process, among servers that fail it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from messaging import holders, inbox
+from messaging.holders import Hold
 from messaging.realtime.connection import Connection, Start
 from messaging.realtime.hub import Hub
 from sprayer_project import redis
@@ -77,3 +79,24 @@ async def test_a_mistake_of_its_own_does_not_end_it(hub: Hub, monkeypatch: pytes
     await hub.add(member)
     await come(living, "a sign of life")
     hub.remove(member)
+
+
+async def test_whoever_leaves_during_a_check_is_not_held_on(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.REALTIME_CHECK = 0.05
+    monkeypatch.setattr("messaging.realtime.hub._BATCH", 1)
+    hold, held_on = holders.hold, list[str]()
+    alice, bob = Listening("alice"), Listening("bob")
+
+    async def watched(tenant: str, receivers: Sequence[str], process: str) -> list[Hold]:
+        hub.remove(bob)
+        held_on.extend(receivers)
+        return await hold(tenant, receivers, process)
+
+    await hub.add(alice)
+    await hub.add(bob)
+    monkeypatch.setattr(holders, "hold", watched)
+    await come(lambda: held_on.count("alice") >= 2, "alice held on")
+    assert "bob" not in held_on[held_on.index("alice") :]
+    hub.remove(alice)

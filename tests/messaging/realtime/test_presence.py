@@ -1,14 +1,17 @@
 """Who is connected, as the API tells it, with several web processes."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.test import AsyncClient
 
 from messaging import holders, inbox
+from messaging.holders import Hold
 from messaging.realtime.holdings import Holdings
 from sprayer_project import redis
+from sprayer_project.errors import StoreUnavailable
 from subscriptions import services as subscriptions
 from tests.conftest import TenantUnderTest
 from tests.live import LiveSystem, wait_for
@@ -118,4 +121,74 @@ async def test_a_receiver_that_comes_back_at_once_is_held_again_where_redis_was_
     await redis.aclient("acme").delete(f"{inbox.stream_key('acme', 'alice')}:holders")
     await holdings.take("acme", "alice")
     assert holders.holders_of("acme", "alice") == [holdings.process]
+    await holdings.comings.reported(5)
+
+
+@pytest.fixture
+def slow(clean_stores: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[], asyncio.Event]:
+    """slow(): whoever is held from now on is held when the event that it answers is set."""
+    hold = holders.hold
+
+    def slowed() -> asyncio.Event:
+        goes_on = asyncio.Event()
+
+        async def late(*arguments: Any) -> list[Hold]:
+            await goes_on.wait()
+            return await hold(*arguments)
+
+        monkeypatch.setattr(holders, "hold", late)
+        return goes_on
+
+    return slowed
+
+
+async def test_whoever_leaves_while_a_hold_is_on_its_way_is_let_go(slow: Callable[[], asyncio.Event]) -> None:
+    holdings, goes_on = Holdings(), slow()
+    taking = asyncio.create_task(holdings.take("acme", "alice"))
+    await asyncio.sleep(0)
+    await left_meanwhile(holdings, taking, goes_on)
+    await holdings.take("acme", "alice")
+    assert holders.holders_of("acme", "alice") == [holdings.process]
+    holdings.leave("acme", "alice")
+    await holdings.released()
+
+
+async def test_whoever_leaves_while_it_is_held_on_is_let_go(slow: Callable[[], asyncio.Event]) -> None:
+    holdings = Holdings()
+    await holdings.take("acme", "alice")
+    goes_on = slow()
+    renewing = asyncio.create_task(holdings.renew("acme", ["alice"]))
+    await asyncio.sleep(0)
+    await left_meanwhile(holdings, renewing, goes_on)
+
+
+async def left_meanwhile(holdings: Holdings, holding: "asyncio.Task[Any]", goes_on: asyncio.Event) -> None:
+    """alice leaves for good; what lets her go too soon has half a second to do so."""
+    holdings.leave("acme", "alice")
+    letting_go = asyncio.create_task(holdings.released())
+    await asyncio.wait([letting_go], timeout=0.5)
+    goes_on.set()
+    await asyncio.wait([holding, letting_go])
+    assert not holders.holders_of("acme", "alice")
+    assert holdings.leaving == 0
+    await holdings.comings.reported(5)
+
+
+async def test_one_who_cannot_be_let_go_now_is_let_go_later(
+    clean_stores: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("messaging.realtime.holdings.GRACE", 0.01)
+    release, answers = holders.release, [StoreUnavailable("Redis")]
+
+    async def refused(*arguments: Any) -> list[bool]:
+        if answers:
+            raise answers.pop()
+        return await release(*arguments)
+
+    monkeypatch.setattr(holders, "release", refused)
+    holdings = Holdings()
+    await holdings.take("acme", "alice")
+    holdings.leave("acme", "alice")
+    await asyncio.to_thread(wait_for, lambda: not holdings.leaving, what="nobody leaving")
+    assert not holders.holders_of("acme", "alice")
     await holdings.comings.reported(5)
