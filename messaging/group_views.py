@@ -7,9 +7,9 @@ from redis.exceptions import RedisError
 
 from messaging import channels
 from messaging.audience_forms import GroupForm, SubscriptionForm, labels, refuse
-from messaging.realtime.presence_api import connected_members
+from messaging.realtime import group_presence
 from messaging.receiver_views import PAGE
-from sprayer_project.errors import Conflict, Invalid, NotFound
+from sprayer_project.errors import Conflict, Invalid, NotFound, StoreUnavailable
 from subscriptions import browsing, reaching, selectors, services
 from subscriptions.browsing import GroupRow
 from tenants import console
@@ -146,8 +146,8 @@ def _reach(tenant: str, rows: list[GroupRow]) -> dict[str, dict[str, int] | None
 def _connected(tenant: str, group: str) -> int | None:
     """How many of its members are connected; None while nobody can tell."""
     try:
-        return len(connected_members(tenant, group))
-    except RedisError:
+        return group_presence.count(tenant, group)
+    except (RedisError, StoreUnavailable):
         return None
 
 

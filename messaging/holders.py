@@ -99,6 +99,16 @@ def all_present(tenant: str) -> set[str]:
         return set().union(*pipeline.execute())
 
 
+def present_among(tenant: str, receivers: Sequence[str]) -> list[str]:
+    """Those of the receivers that are connected to a living process. Raises redis errors."""
+    client: Any = redis.client(tenant)
+    with client.pipeline(transaction=False) as pipeline:
+        for process in _living(tenant):
+            pipeline.smismember(_held_key(tenant, process), receivers)
+        found = pipeline.execute()
+    return [name for name, *by in zip(receivers, *found, strict=True) if any(by)]
+
+
 def count(tenant: str) -> int:
     """How many receivers living processes hold; one that two of them hold counts twice. Raises redis errors."""
     client: Any = redis.client(tenant)

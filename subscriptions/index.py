@@ -149,6 +149,16 @@ async def expand(tenant: str, group: str, channel: str, after: str | None, count
     return await _aread(tenant, scripts.EXPAND, [redis.part_of_key(group), channel, smallest, str(count)])
 
 
+def subscribers_after(tenant: str, group: str, channel: str, after: str, count: int) -> list[str]:
+    """The same for threads."""
+    return _read(tenant, scripts.EXPAND, [redis.part_of_key(group), channel, f"({after}", str(count)])
+
+
+def subscribers_among(tenant: str, group: str, channel: str, names: Sequence[str]) -> list[bool]:
+    """For each receiver whether the group reaches it on the channel."""
+    return [found == 1 for found in _read(tenant, scripts.MEMBERS, [channel, "1", redis.part_of_key(group), *names])]
+
+
 async def resolve(
     tenant: str, channel: str, names: Sequence[str], group: str | None, plain: Sequence[str] = ()
 ) -> tuple[list[Resolution], dict[str, str]]:

@@ -1,7 +1,8 @@
 """Whom a message would reach: for questions that people ask, not for dispatching."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 from redis.exceptions import RedisError
@@ -11,9 +12,19 @@ from subscriptions import index, record
 from subscriptions.rebuild import ensure_index
 from subscriptions.record import ReceiverRow
 
-__all__ = ["ReceiverRow", "Subscribers", "reach", "receivers_named", "subscribers"]
+__all__ = [
+    "ReceiverRow",
+    "Subscribers",
+    "reach",
+    "receivers_named",
+    "subscribers",
+    "subscribers_after",
+    "subscribers_among",
+]
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +60,31 @@ def subscribers(
     if not groups or not channels:
         return {}
     try:
-        try:
-            found = index.subscribers_of_groups(tenant, groups, channels, most)
-        except index.NotValid:
-            ensure_index(tenant)
-            found = index.subscribers_of_groups(tenant, groups, channels, most)
-    except (RedisError, index.NotValid, StoreUnavailable) as error:
+        found = _from_index(tenant, lambda: index.subscribers_of_groups(tenant, groups, channels, most))
+    except (RedisError, StoreUnavailable) as error:
         log.warning("subscribers not counted", tenant=tenant, error=type(error).__name__)
         return {}
     return {pair: Subscribers(count, tuple(sample)) for pair, (count, sample) in found.items()}
+
+
+def subscribers_after(tenant: str, group: str, channel: str, after: str, count: int) -> list[str]:
+    """The next whom a group reaches on a channel, by name, by the index. Raises the store errors."""
+    return _from_index(tenant, lambda: index.subscribers_after(tenant, group, channel, after, count))
+
+
+def subscribers_among(tenant: str, group: str, channel: str, names: Sequence[str]) -> list[str]:
+    """Those of the receivers whom a group reaches on a channel, by the index. Raises the store errors."""
+    found = _from_index(tenant, lambda: index.subscribers_among(tenant, group, channel, names))
+    return [name for name, among in zip(names, found, strict=True) if among]
+
+
+def _from_index(tenant: str, read: Callable[[], T]) -> T:
+    """Builds the index where Redis lost it. Raises the store errors."""
+    try:
+        return read()
+    except index.NotValid:
+        ensure_index(tenant)
+    try:
+        return read()
+    except index.NotValid as error:
+        raise StoreUnavailable("Redis", "The subscription index is lost again and again.") from error

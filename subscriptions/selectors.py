@@ -175,15 +175,6 @@ def group_subscriptions(
     return paging.page(kept[: limit + 1], limit, lambda row: row.receiver)
 
 
-def members_among(tenant: str, name: str, channel: str, receivers: Sequence[str]) -> set[str]:
-    """Those of the receivers whom the group reaches on a channel. Raises NotFound for the group."""
-    owner = group(tenant, name)
-    if owner.channels is not None and channel not in owner.channels:
-        return set()
-    query = {"tenant": tenant, "group_id": owner.id, "receiver": {"$in": list(receivers)}, "deleted": False}
-    return {row.receiver for row in _reached(record.find_subscriptions(query), channel)}
-
-
 def _reached(rows: Sequence[SubscriptionRow], channel: str) -> list[SubscriptionRow]:
     found = record.find_receivers({"_id": {"$in": [row.receiver_id for row in rows]}, "deleted": False})
     members = {row.id: row for row in found}

@@ -7,14 +7,13 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from messaging import holders, inbox
+from messaging import holders
+from messaging.realtime import group_presence
 from sprayer_project import paging
-from sprayer_project.errors import Invalid, NotFound
+from sprayer_project.errors import NotFound
 from sprayer_project.schema import PAGE_PARAMETERS
 from subscriptions import selectors as subscriptions
 from tenants.api import ApiView
-
-_CHUNK = 1_000
 
 
 class ReceiverPresence(serializers.Serializer[Any]):
@@ -30,7 +29,9 @@ GroupPresenceAnswer = inline_serializer(
     "GroupPresence",
     {
         "group": serializers.CharField(),
-        "connected": serializers.IntegerField(help_text="How many of the group's members are connected."),
+        "connected": serializers.IntegerField(
+            allow_null=True, help_text="How many of the group's members are connected; null where counting takes long."
+        ),
         "data": PresentMember(many=True),
         "next_cursor": serializers.CharField(allow_null=True),
     },
@@ -64,25 +65,9 @@ class GroupPresenceView(ApiView):
         summary="Which members of a group are connected, by name, and how many",
     )
     def get(self, request: Request, group: str) -> Response:
-        after = paging.decode(request.query_params.get("cursor"))
+        after = subscriptions.after(request.query_params.get("cursor"))
         limit = paging.limit_of(request.query_params.get("limit"))
-        if not isinstance(after, str | None):
-            raise Invalid("invalid_cursor", "Pass next_cursor of an earlier answer unchanged.", "?cursor")
-        connected = connected_members(self.caller.tenant, group)
-        rest = [name for name in connected if name > (after or "")]
-        page = paging.page(rest[: limit + 1], limit, lambda name: name)
-        body = {"group": group, "connected": len(connected), "data": [{"receiver": name} for name in page.data]}
+        page = group_presence.page(self.caller.tenant, group, after, limit)
+        connected = group_presence.count(self.caller.tenant, group)
+        body = {"group": group, "connected": connected, "data": [{"receiver": name} for name in page.data]}
         return Response(body | {"next_cursor": page.next_cursor})
-
-
-def connected_members(tenant: str, group: str) -> list[str]:
-    """By name. The tenant's connected receivers are fewer than a group's members may be, so it starts from them.
-
-    Raises NotFound, and redis errors.
-    """
-    subscriptions.group(tenant, group)
-    present = sorted(holders.all_present(tenant))
-    found: set[str] = set()
-    for start in range(0, len(present), _CHUNK):
-        found |= subscriptions.members_among(tenant, group, inbox.CHANNEL, present[start : start + _CHUNK])
-    return [name for name in present if name in found]
