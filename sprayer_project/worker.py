@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import signal
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,16 +100,20 @@ async def pause(attempt: int, stop: asyncio.Event) -> None:
     await _first(stop.wait(), _PAUSES[min(attempt, len(_PAUSES) - 1)])
 
 
-async def every(seconds: float, action: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """Run an action again and again until stop; a store that is away costs one round, a bug is logged."""
+async def every(seconds: float, action: Callable[[], Awaitable[None]], stop: asyncio.Event, *, rest: float = 0) -> None:
+    """Run an action again and again until stop; a store that is away costs one round, a bug is logged.
+
+    The pause is so many seconds, and at least `rest` times what the round took.
+    """
     while not stop.is_set():
+        began = time.monotonic()
         try:
             await action()
         except STORE_ERRORS as error:
             log.warning("waiting for a store", error=type(error).__name__)
         except Exception:
             log.exception("periodic action failed")
-        await _first(stop.wait(), seconds)
+        await _first(stop.wait(), max(seconds, rest * (time.monotonic() - began)))
 
 
 def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], name: str) -> None:
