@@ -66,6 +66,11 @@ class LiveProcess:
         return self._process.pid
 
     @property
+    def resident(self) -> int:
+        """Bytes of memory that it has in use."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
@@ -128,12 +133,12 @@ class LiveSystem:
         self.folder = folder
         self.processes: list[LiveProcess] = []
 
-    def start(self, *kinds: str, env: Mapping[str, str] | None = None, args: Sequence[str] = ()) -> list[LiveProcess]:
+    def start(self, *kinds: str, env: Mapping[str, str] | None = None) -> list[LiveProcess]:
         """Start processes (keys of COMMANDS), all at once, and wait until they are ready.
 
-        env adds to the environment of the test run, args to the commands.
+        env adds to the environment of the test run.
         """
-        started = [self._new(kind, dict(env or {}), args) for kind in kinds]
+        started = [self._new(kind, dict(env or {})) for kind in kinds]
         for process in started:
             process.launch()
         for process in started:
@@ -157,7 +162,7 @@ class LiveSystem:
                 failures.append(str(error))
         assert not failures, "\n".join(failures)
 
-    def _new(self, kind: str, env: dict[str, str], args: Sequence[str]) -> LiveProcess:
+    def _new(self, kind: str, env: dict[str, str]) -> LiveProcess:
         number = sum(process.name.startswith(kind) for process in self.processes) + 1
         command, url = [*COMMANDS[kind]], None
         if kind == "web":
@@ -167,6 +172,6 @@ class LiveSystem:
         elif kind == "sandbox":
             url = f"http://{HOST}:{os.environ['SPRAYER_SANDBOX_PORT']}"
         name = kind if number == 1 else f"{kind}{number}"
-        process = LiveProcess(name, [*command, *args], self.folder, env, url)
+        process = LiveProcess(name, command, self.folder, env, url)
         self.processes.append(process)
         return process
