@@ -82,9 +82,9 @@ def item(job: Job) -> Item:
 
 
 async def _handle(items: Sequence[Item], channel: Channel) -> None:
-    recorder = Recorder(asyncio.Event())
+    recorder, stop = Recorder(asyncio.Event()), asyncio.Event()
     try:
-        await Dispatcher(channel, "single", recorder, Precedence()).handle(items)
+        await Dispatcher(channel, "single", recorder, Precedence(), stop).handle(items)
     finally:
         await recorder.aclose()
         await channel.aclose()

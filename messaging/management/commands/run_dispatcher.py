@@ -51,7 +51,7 @@ class Command(BaseCommand):
 async def dispatch(chosen: list[Channel], concurrency: int, stop: asyncio.Event) -> None:
     recorder, precedence = Recorder(stop), Precedence()
     dispatchers = {
-        (channel.name, lane): Dispatcher(channel, lane, recorder, precedence)
+        (channel.name, lane): Dispatcher(channel, lane, recorder, precedence, stop)
         for channel in chosen
         for lane in amqp.LANES
     }
