@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,10 +14,11 @@ from django.conf import settings
 
 from feedback import selectors as feedback
 from feedback.events import DeliveryEvent, Status
-from messaging import admission, claims, jobs, outcomes, payloads, retiring, routing
+from messaging import admission, claims, incoming, jobs, outcomes, retiring, routing
 from messaging.breaker import Watch
 from messaging.channels.base import Channel, DeliveryError, Outcome, Recipient
-from messaging.jobs import BadJob, Deliver, Expand
+from messaging.jobs import Deliver, Expand
+from messaging.order import Order
 from messaging.outcomes import Context
 from messaging.payloads import Payload
 from messaging.precedence import Precedence
@@ -54,13 +55,19 @@ class Dispatcher:
     def __init__(self, channel: Channel, lane: str, recorder: Recorder, precedence: Precedence):
         self._channel, self._lane, self._recorder = channel, lane, recorder
         self._turn = precedence.turns(lane)
+        self._order = Order()
         self._stragglers = Stragglers()
 
     async def handle(self, items: Sequence[Item]) -> None:
-        """A worker's handler. Returns when every outcome is recorded; raises a store's error to be called again."""
-        decoded = await self._decode(items)
+        """A worker's handler. Returns when every outcome is recorded; raises a store's error to be called again.
+
+        On an ordered channel a job begins when those before it are done that share a receiver, or group.
+        """
+        await self._order.act(incoming.decode(items, self._channel.name), self._whom, self._handle)
+
+    async def _handle(self, decoded: Sequence[incoming.Decoded]) -> None:
         work = []
-        for item, job, payload in decoded:
+        for item, job, payload in await incoming.with_payloads(decoded):
             if isinstance(job, Expand):
                 await routing.expand(job, payload)
             elif (early := job.due - datetime.now(UTC).timestamp()) > 0.1:
@@ -74,28 +81,9 @@ class Dispatcher:
         """Wait for calls that outlived their jobs."""
         await self._stragglers.aclose()
 
-    async def _decode(self, items: Sequence[Item]) -> list[tuple[Item, Deliver | Expand, Payload]]:
-        """The jobs that can be done; the others are rejected with their reason."""
-        by_tenant: dict[str, list[tuple[Item, Deliver | Expand]]] = defaultdict(list)
-        for item in items:
-            try:
-                job = jobs.decode(item.body)
-                if job.channel != self._channel.name:
-                    raise BadJob("wrong_queue", f"A job for {job.channel}.")
-                by_tenant[job.tenant].append((item, job))
-            except BadJob as error:
-                item.reject(error.code)
-        ready: list[tuple[Item, Deliver | Expand, Payload]] = []
-        for tenant, found in by_tenant.items():
-            exists = await tenants.atenant_exists(tenant)
-            known = await payloads.load(tenant, sorted({job.message for _, job in found})) if exists else {}
-            for item, job in found:
-                payload = known.get(job.message)
-                if payload is None:
-                    item.reject("message_deleted" if exists else "tenant_deleted")
-                else:
-                    ready.append((item, job, payload))
-        return ready
+    def _whom(self, one: incoming.Decoded) -> frozenset[Hashable]:
+        """Whose order a job is in, where order counts."""
+        return frozenset(incoming.whom(one[1])) if self._channel.ordered else frozenset()
 
     async def _deliver(self, work: Sequence[Work]) -> None:
         await self._turn()
@@ -132,7 +120,10 @@ class Dispatcher:
             await all_recorded(recorded)
             await amqp.apublish(again)
 
-        await self._stragglers.settle(task, lambda: sum(map(len, ready.values())) <= total / 2, hand_over)
+        def few_left() -> bool:
+            return not self._channel.ordered and sum(map(len, ready.values())) <= total / 2
+
+        await self._stragglers.settle(task, few_left, hand_over)
 
     async def _finish(
         self,
@@ -142,7 +133,14 @@ class Dispatcher:
         watch: Watch,
     ) -> None:
         """Try everybody and record it; who has an outcome leaves `ready`, by index of the job and by delivery."""
-        sends = (self._send(contexts[index], open_ones, recorded, watch) for index, open_ones in ready.items())
+        order = Order()
+
+        async def send(context: Context, open_ones: dict[str, Recipient]) -> None:
+            tenant, ordered = context.payload.tenant, self._channel.ordered
+            async with order.of({(tenant, one.receiver) for one in open_ones.values()} if ordered else ()):
+                await self._send(context, open_ones, recorded, watch)
+
+        sends = (send(contexts[index], ready[index]) for index in sorted(ready))
         results = await asyncio.gather(*sends, return_exceptions=True)
         await watch.aclose()
         await all_recorded(recorded)

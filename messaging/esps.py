@@ -52,6 +52,16 @@ class Esp:
     """anymail's backend's argument -> our configuration's field."""
     api_path: str = ""
     """Of the API below the provider's URL, where the operator sets that."""
+    probe: str = ""
+    """Below the API's URL, a call that only asks about the key, open to every key that may send: a GET.
+
+    Empty where there is none: a key that may do nothing but send gets a 401, too (Mailtrap, Resend, SparkPost), or no
+    page says what it gets. Then a mail to nobody is posted, which is refused for want of a recipient.
+    """
+    probe_key: str = ""
+    """The key's name in JSON, which the probe then posts: for an API that does not read it from the headers."""
+    refusal: str = ""
+    """Regular expression for an answer that refuses the account, where its status is not 401."""
     view: Any
     secret: str = BASIC_AUTH
     """The view's argument for what proves a webhook."""
@@ -84,6 +94,7 @@ ESPS: Mapping[str, Esp] = {
     ),
     "mailersend": Esp(
         credentials={"api_token": "api_key"},
+        probe="api-quota",  # https://developers.mailersend.com/guides/checking-api-quota
         view=MailerSendTrackingWebhookView,
         secret="signing_secret",
         bounces=(("data.type", {"hard_bounced": _HARD}),),
@@ -93,6 +104,7 @@ ESPS: Mapping[str, Esp] = {
     "mailgun": Esp(
         credentials={"api_key": "api_key", "sender_domain": "sender_domain"},
         api_path="/v3",
+        refusal=r"domain not found",
         view=MailgunTrackingWebhookView,
         secret="webhook_signing_key",
         bounces=(
@@ -126,6 +138,8 @@ ESPS: Mapping[str, Esp] = {
     ),
     "mandrill": Esp(
         credentials={"api_key": "api_key"},
+        probe="users/ping2.json",  # https://mailchimp.com/developer/transactional/api/users/ping-2
+        probe_key="key",
         view=MandrillCombinedWebhookView,
         secret="webhook_key",
         bounces=(
@@ -137,6 +151,7 @@ ESPS: Mapping[str, Esp] = {
     ),
     "postmark": Esp(
         credentials={"server_token": "api_key"},
+        probe="server",  # https://postmarkapp.com/developer/api/server-api
         view=PostmarkTrackingWebhookView,
         bounces=(
             ("Type", {"HardBounce": _HARD, "BadEmailAddress": "invalid_address"}),
@@ -147,6 +162,7 @@ ESPS: Mapping[str, Esp] = {
     ),
     "resend": Esp(
         credentials={"api_key": "api_key"},
+        refusal=r"invalid_api_key|api key is (invalid|not valid)",  # https://resend.com/docs/api-reference/errors
         view=ResendView,
         secret="signing_secret",
         bounces=(("data.bounce.type", {"Permanent": _HARD}),),

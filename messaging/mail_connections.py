@@ -114,12 +114,3 @@ def close_connection(opened: BaseEmailBackend) -> None:
     """Say goodbye; what the server answers no longer matters."""
     with suppress(OSError):
         opened.close()
-
-
-def try_out(config: Mapping[str, Any]) -> None:
-    """Open the way and close it again. Raises DeliveryError."""
-    opened = connection(config)
-    try:
-        open_connection(opened)
-    finally:
-        close_connection(opened)

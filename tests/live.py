@@ -29,7 +29,7 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 20.0
 
 
-def wait_for(condition: Callable[[], T], timeout: float = 10.0, what: str = "the condition") -> T:
+def wait_for(condition: Callable[[], T], timeout: float = 20.0, what: str = "the condition") -> T:
     """The condition's first true value. Fails, saying what did not come, after timeout seconds."""
     deadline = time.monotonic() + timeout
     while True:
@@ -56,6 +56,11 @@ class LiveProcess:
     def pid(self) -> int:
         assert self._process is not None, f"{self.name} was not started"
         return self._process.pid
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory that it has in use."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     @property
     def running(self) -> bool:
@@ -120,12 +125,12 @@ class LiveSystem:
         self.folder = folder
         self.processes: list[LiveProcess] = []
 
-    def start(self, *kinds: str, env: Mapping[str, str] | None = None, args: Sequence[str] = ()) -> list[LiveProcess]:
+    def start(self, *kinds: str, env: Mapping[str, str] | None = None) -> list[LiveProcess]:
         """Start processes (keys of COMMANDS), all at once, and wait until they are ready.
 
-        env adds to the environment of the test run, args to the commands.
+        env adds to the environment of the test run.
         """
-        started = [self._new(kind, dict(env or {}), args) for kind in kinds]
+        started = [self._new(kind, dict(env or {})) for kind in kinds]
         for process in started:
             process.launch()
         for process in started:
@@ -149,7 +154,7 @@ class LiveSystem:
                 failures.append(str(error))
         assert not failures, "\n".join(failures)
 
-    def _new(self, kind: str, env: dict[str, str], args: Sequence[str]) -> LiveProcess:
+    def _new(self, kind: str, env: dict[str, str]) -> LiveProcess:
         number = sum(process.name.startswith(kind) for process in self.processes) + 1
         command, url = [*COMMANDS[kind]], None
         if kind == "web":
@@ -159,6 +164,6 @@ class LiveSystem:
         elif kind == "sandbox":
             url = f"http://{HOST}:{os.environ['SPRAYER_SANDBOX_PORT']}"
         name = kind if number == 1 else f"{kind}{number}"
-        process = LiveProcess(name, [*command, *args], self.folder, env, url)
+        process = LiveProcess(name, command, self.folder, env, url)
         self.processes.append(process)
         return process

@@ -207,6 +207,8 @@ class Channel(ABC):
     """Whether an unknown outcome is tried again: where the provider deduplicates or a repeat is harmless."""
     sent_waits: ClassVar[bool] = False
     """Whether sent means that the message waits at our place for the receiver to fetch it, so that it can expire."""
+    ordered: ClassVar[bool] = False
+    """Whether one process sends a receiver's messages in the order of their jobs: a slow one holds up those behind."""
     providers: ClassVar[tuple[str, ...]] = ()
     """The names that its callback path accepts; empty where nobody calls back."""
     retires: ClassVar[frozenset[str]] = frozenset()

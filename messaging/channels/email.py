@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from django.conf import settings
 
 from feedback.events import DeliveryEvent, Status
-from messaging import mail, mail_connections, mail_sending, mail_tracking
+from messaging import mail, mail_connections, mail_probe, mail_sending, mail_tracking
 from messaging.channels.base import OPTED_OUT, Callback, Channel, DeliveryError, Look, Outcome, Outgoing, Recipient
 from messaging.esps import ESPS
 from messaging.mail_attachments import attachments_of
@@ -73,8 +73,8 @@ class Email(Channel):
         return mail.look(message)
 
     async def check(self, config: Mapping[str, Any]) -> None:
-        """Connect, STARTTLS or TLS, log in and leave; the providers behind anymail have no such call."""
-        await _in_thread(mail_connections.try_out, config)
+        """Over SMTP a log-in; of a provider's API a call that only asks, or a mail to nobody."""
+        await _in_thread(mail_probe.try_out, config)
 
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]

@@ -22,6 +22,7 @@ class WebSocket(Channel):
     settles_at = Status.DELIVERED
     needs_address = False
     sent_waits: ClassVar[bool] = True
+    ordered: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._reports = inbox_ended.Reports()

@@ -86,8 +86,7 @@ def processes(system: LiveSystem, clean_stores: None) -> LiveSystem:
     """Two web processes, and what a message needs to arrive and to be delivered: those of the first test stay."""
     if not system.processes:
         # A process remembers for a moment whom it held; the stores that were emptied between two tests do not.
-        system.start("web", "web", "feeder", env={"SPRAYER_REALTIME_CHECK": "0.5"})
-        system.start("dispatcher", args=("--concurrency", "1"))  # a receiver's inbox has the order of sending
+        system.start("web", "web", "feeder", "dispatcher", env={"SPRAYER_REALTIME_CHECK": "0.5"})
     return system
 
 

@@ -1,6 +1,7 @@
 """The sandbox in a thread of this process, on free ports: no other server is needed."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -37,6 +38,13 @@ def providers(sandbox: Sandbox, settings: Settings) -> Sandbox:
     own = {provider: f"{sandbox.url}/{channel}" for provider, channel in places.items()}
     settings.PROVIDER_URLS = {**settings.PROVIDER_URLS, **own}
     return sandbox
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The URL of a server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 async def _serve(running: "Future[tuple[Sandbox, Callable[[], object]]]") -> None:

@@ -1,8 +1,12 @@
-"""What a dispatcher hands to a channel, made for a test."""
+"""What a dispatcher hands to a channel, made for a test, and a mail provider that gets it."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from aiohttp import web
+from pytest_django import Settings
 
 from feedback.events import delivery_id
 from messaging.channels.base import Channel, Outcome, Outgoing, Recipient
@@ -45,3 +49,16 @@ async def outcomes(
     channel: Channel, config: Mapping[str, Any], message: Outgoing, recipients: list[Recipient]
 ) -> list[Outcome]:
     return [outcome async for outcome in channel.send(config, message, recipients)]
+
+
+@asynccontextmanager
+async def mail_provider(name: str, api: web.Application, settings: Settings) -> AsyncIterator[None]:
+    """One whose API is this application."""
+    runner = web.AppRunner(api, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    settings.PROVIDER_URLS = {name: f"http://127.0.0.1:{runner.addresses[0][1]}"}
+    try:
+        yield
+    finally:
+        await runner.cleanup()

@@ -3,7 +3,6 @@
 import json
 import logging
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -20,6 +19,7 @@ from messaging import credentials
 from messaging.channels import channel, registry
 from messaging.credentials import doubt
 from messaging.sandbox.google import service_account
+from messaging.sandbox.mailgun import api_key_of
 from messaging.sandbox.server import Sandbox
 from messaging.sandbox.twilio import SUSPENDED, token_of
 from tenants import selectors
@@ -70,6 +70,7 @@ REFUSALS = {
     "android, a disabled account": ("android", {"service_account": account("disabled")}, "account disabled"),
     "android, another project": ("android", {"project_id": "sandbox-0000"}, "denied"),
     "email, a wrong password": ("email", {"password": "wrong"}, "Authentication"),
+    "email, a wrong key": ("email", {"provider": "mailgun", "api_key": "key-stolen"}, "401 Unauthorized"),
 }
 
 
@@ -81,6 +82,15 @@ def test_what_the_provider_refuses_is_said_in_its_words(
     assert found and found.refused
     assert words in found.sentence
     assert not [value for value in changes.values() if value in found.sentence]
+
+
+def test_a_mail_providers_key_is_asked_about_for_its_domain(providers: Sandbox) -> None:
+    mailgun = channel("email").sandbox_config("acme")
+    assert doubt(channel("email"), mailgun) is None
+    elsewhere = {"sender_domain": "elsewhere.example", "api_key": api_key_of("elsewhere.example")}
+    found = doubt(channel("email"), {**mailgun, **elsewhere})
+    assert found and found.refused and "Domain not found: elsewhere.example" in found.sentence
+    assert [row["answer"] for row in providers.arrivals.newest("email", None, 10)] == [404, 400]
 
 
 def test_a_mail_server_at_a_private_address_is_refused(providers: Sandbox, settings: Settings) -> None:
@@ -98,14 +108,14 @@ def test_a_provider_that_nobody_reaches_leaves_a_doubt(sandbox: Sandbox, setting
     assert found and not found.refused and "could not be asked" in found.sentence
 
 
-@pytest.mark.parametrize("name", ["sms", "ios", "android"])
+@pytest.mark.parametrize("name", ["sms", "ios", "android", "email"])
 def test_a_provider_that_keeps_silent_is_not_waited_for(
     silent: str, settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.PROVIDER_URLS = dict.fromkeys(settings.PROVIDER_URLS, silent)
     monkeypatch.setattr(credentials, "LIMIT", 0.3)
     with caplog.at_level(logging.WARNING):
-        found = doubt(channel(name), config(name))
+        found = doubt(channel(name), channel(name).sandbox_config("acme"))
     assert found and not found.refused and "within 0.3 seconds" in found.sentence
     assert caplog.records == []  # such as a task that nobody ended
 
@@ -118,6 +128,17 @@ def test_the_page_says_what_the_provider_refuses_and_saves_nothing(acme: TenantU
     assert "The provider refuses this configuration" in page and "Authentication Error" in page
     assert "Save anyway" not in page and "wrong-token" not in page and "type them again" in page
     assert not ChannelConfig.objects.exists()
+
+
+@pytest.mark.services
+def test_a_mail_providers_key_is_stored_once_the_provider_takes_it(acme: TenantUnderTest, providers: Sandbox) -> None:
+    client, mailgun = _as(acme.owner), dict(channel("email").sandbox_config("acme"))
+    page = client.post("/t/acme/channels/email", mailgun | {"api_key": "key-stolen", "anyway": "on"}).content.decode()
+    assert "The provider refuses this configuration: 401 Unauthorized" in page and "key-stolen" not in page
+    assert not ChannelConfig.objects.exists()
+    assert client.post("/t/acme/channels/email", mailgun).status_code == 302
+    page = client.post("/t/acme/channels/email/check", follow=True).content.decode()
+    assert "Nothing speaks against these credentials" in page
 
 
 @pytest.mark.services
@@ -176,10 +197,3 @@ def test_others_are_served_while_a_provider_keeps_a_form_waiting(
         provider.close()
         asked.close()
         assert "could not be asked" in saving.result().text
-
-
-@pytest.fixture
-def silent() -> Iterator[str]:
-    """The URL of a server that takes connections and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"

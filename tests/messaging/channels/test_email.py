@@ -20,6 +20,7 @@ from messaging.channels.base import DeliveryError, Outcome, Outgoing, Recipient
 from messaging.esps import BASIC_AUTH, ESPS
 from messaging.mail_forms import EmailConfig, EmailContent
 from messaging.sandbox.server import Sandbox
+from tests.messaging.sending import mail_provider
 
 NOW = datetime.now(UTC)
 MESSAGE = Outgoing(
@@ -232,14 +233,8 @@ async def postmark(settings: Settings, answer: Answer) -> AsyncIterator[list[dic
     application = web.Application()
     application.router.add_post("/email", handle)
     application.router.add_post("/email/batch", handle)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    settings.PROVIDER_URLS = {"postmark": f"http://127.0.0.1:{runner.addresses[0][1]}/"}
-    try:
+    async with mail_provider("postmark", application, settings):
         yield seen
-    finally:
-        await runner.cleanup()
 
 
 POSTMARK = {"provider": "postmark", "from_email": "shop@example.com", "api_key": "secret"}

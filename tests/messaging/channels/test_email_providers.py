@@ -16,7 +16,7 @@ from messaging.channels.base import Outcome
 from messaging.esps import ESPS
 from messaging.mail_reference import from_metadata
 from messaging.mail_sending import batches
-from tests.messaging.sending import outcomes, outgoing, recipient
+from tests.messaging.sending import mail_provider, outcomes, outgoing, recipient
 
 ADDRESSES = [f"r{number}@example.com" for number in range(3)]
 CONFIG = {"from_email": "shop@example.com", "api_key": "key", "api_secret": "secret", "sender_domain": "example.com"}
@@ -105,14 +105,8 @@ async def api(provider: str, settings: Settings) -> AsyncIterator[list[Mails]]:
 
     application = web.Application()
     application.router.add_post("/{path:.*}", handle)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    settings.PROVIDER_URLS = {provider: f"http://127.0.0.1:{runner.addresses[0][1]}/"}
-    try:
+    async with mail_provider(provider, application, settings):
         yield calls
-    finally:
-        await runner.cleanup()
 
 
 async def sent(provider: str, **overrides: Any) -> tuple[dict[str, str], dict[str, Outcome]]:

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Iterator
 from math import inf
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -42,11 +41,6 @@ def strict(processes: LiveSystem) -> Iterator[LiveProcess]:
 
 def token(receiver: str = "alice") -> str:
     return tokens.issue("acme", receiver, 600)[0]
-
-
-def resident(process: LiveProcess) -> int:
-    """Bytes of memory that a process has in use."""
-    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def open_files(process: LiveProcess) -> int:
@@ -87,23 +81,23 @@ def acknowledge_until_cut(raw: Raw) -> bool:
 
 async def test_a_socket_that_acknowledges_and_does_not_read_is_cut_and_not_buffered_for(web: LiveSystem) -> None:
     await offer_sixty_megabytes()
-    before, cut = resident(web["web"]), cut_for_being_slow(web["web"])
+    before, cut = web["web"].resident, cut_for_being_slow(web["web"])
     with Raw.websocket(web, token()) as raw:
         assert await asyncio.to_thread(acknowledge_until_cut, raw)
         assert await asyncio.to_thread(raw.read_to_the_end) < 20 * MIB
     assert cut_for_being_slow(web["web"]) == cut + 1
-    assert resident(web["web"]) - before < 20 * MIB
+    assert web["web"].resident - before < 20 * MIB
 
 
 async def test_a_stream_that_is_not_read_is_cut_and_not_buffered_for(web: LiveSystem) -> None:
     await offer_sixty_megabytes()
-    before, cut = resident(web["web"]), cut_for_being_slow(web["web"])
+    before, cut = web["web"].resident, cut_for_being_slow(web["web"])
     with Raw(web, f"/api/v1/inbox/stream?token={token()}") as raw:
         await asyncio.to_thread(wait_for, lambda: connected(web["web"], "sse") == 1, what="the stream")
         await asyncio.to_thread(wait_for, lambda: connected(web["web"], "sse") == 0, what="the end of the stream")
         assert await asyncio.to_thread(raw.read_to_the_end) < 20 * MIB
     assert cut_for_being_slow(web["web"]) == cut + 1
-    assert resident(web["web"]) - before < 20 * MIB
+    assert web["web"].resident - before < 20 * MIB
 
 
 async def test_a_socket_that_sends_too_many_frames_is_told_and_closed(web: LiveSystem) -> None:
@@ -205,12 +199,12 @@ async def test_a_flood_of_connects_and_drops_leaves_nothing_behind(web: LiveSyst
     # The first thousand take what the process then keeps for the next: what each flood took anew would be lost.
     await asyncio.to_thread(flood, web, passes, 1_000)
     await asyncio.to_thread(wait_for, lambda: connected(process, "websocket") == 0, what="the end of the first")
-    files, clients, memory = open_files(process), redis_clients(), resident(process)
+    files, clients, memory = open_files(process), redis_clients(), process.resident
     await asyncio.to_thread(flood, web, passes, 2_000)
     await asyncio.to_thread(wait_for, lambda: connected(process, "websocket") == 0, what="the end of the flood")
     await asyncio.to_thread(wait_for, lambda: open_files(process) <= files + 20, what="closed sockets")
     assert redis_clients() <= clients + 20
-    assert resident(process) - memory < 20 * MIB
+    assert process.resident - memory < 20 * MIB
 
 
 async def test_connections_that_are_over_leave_no_task_behind(transactional_db: None, acme: TenantUnderTest) -> None:

@@ -18,7 +18,7 @@ from sprayer_project import redis
 from tests.live import LiveSystem, wait_for
 from tests.messaging.inboxes import message, send
 from tests.messaging.realtime.clients import Raw, client, http
-from tests.messaging.realtime.test_hostile import MIB, cut_for_being_slow, resident, token
+from tests.messaging.realtime.test_hostile import MIB, cut_for_being_slow, token
 
 HOUR = 3_600_000
 
@@ -177,11 +177,11 @@ async def test_what_is_carried_and_what_is_read_come_in_one_order(web: LiveSyste
 @pytest.mark.services
 async def test_a_socket_that_does_not_read_what_wake_ups_bring_is_cut(web: LiveSystem) -> None:
     (process,) = web.start("web", env={"SPRAYER_REALTIME_WINDOW": "100000000", "SPRAYER_REALTIME_SLOW": "0.5"})
-    before, deadline = resident(process), time.monotonic() + 30
+    before, deadline = process.resident, time.monotonic() + 30
     with Raw.websocket(web, token(), process.name) as raw:
         await asyncio.to_thread(wait_for, lambda: holders.holders_of("acme", "alice"), what="the holder")
         while not cut_for_being_slow(process):
             assert time.monotonic() < deadline
             await send(message(title="x" * 16_000), "alice")
         assert await asyncio.to_thread(raw.read_to_the_end) < 20 * MIB
-    assert resident(process) - before < 20 * MIB
+    assert process.resident - before < 20 * MIB
