@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import structlog
 import uvloop
 from django import db
+from django.core.checks import Tags
 
 from sprayer_project import amqp, env, redis
 from sprayer_project.errors import STORE_ERRORS
@@ -23,6 +24,8 @@ log = structlog.get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
+CHECKS = (Tags.security, Tags.models)
+"""The system checks of a daemon. It serves no URL: their checks would import every page."""
 _PAUSES = (0.2, 0.5, 1.0, 2.0)
 
 
