@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import structlog
 import uvloop
 from django import db
+from django.core.checks import Tags
 
 from sprayer_project import amqp, env, redis
 from sprayer_project.errors import STORE_ERRORS
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
+CHECKS = (Tags.security, Tags.models)
+"""The system checks of a daemon. It serves no URL: their checks would import every page."""
 _PAUSES = (0.2, 0.5, 1.0, 2.0)
 
 
@@ -146,7 +149,7 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], name: str) -
     SPRAYER_HEALTH_FILE names a file whose modification time is renewed every five seconds while the loop turns.
     """
     raise_open_files_limit()
-    _collect_less()
+    collect_less()
     structlog.contextvars.bind_contextvars(daemon=name)
     uvloop.run(_run(main, name))
 
@@ -156,8 +159,8 @@ def raise_open_files_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _collect_less() -> None:
-    """What was imported stays: the garbage collector need not look at it, nor so often at what jobs make."""
+def collect_less() -> None:
+    """What was imported stays: the garbage collector need not look at it, nor so often at what comes."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

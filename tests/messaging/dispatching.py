@@ -44,12 +44,12 @@ def dispatching(channel: Channel | None = None) -> Iterator[None]:
     running: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
     with ThreadPoolExecutor(1, "dispatching") as executor:
         done = executor.submit(asyncio.run, _dispatch(channel or QuickHttp(), running))
-        loop, stop = running.result(10)
+        loop, stop = running.result(30)
         try:
             yield
         finally:
             loop.call_soon_threadsafe(stop.set)
-            done.result(20)
+            done.result(60)
 
 
 def send(tenant: str = "acme", mode: str = "live", **body: Any) -> str:
