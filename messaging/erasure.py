@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from feedback.erasing import erase_deliveries, erase_webhook_batches
 from messaging import inbox, payloads
 from messaging.documents import Erasure, Message
+from sprayer_project.errors import STORE_ERRORS
 from sprayer_project.ids import first_id
 from sprayer_project.mongo import DURABLE
 from subscriptions import reaching, suppressions
@@ -71,11 +72,20 @@ def erase(tenant: str, receiver: str, key: str = "", by: User | None = None, ip:
 
 
 def go_on() -> int:
-    """Erasures that have more to do or have to look again; returns how many."""
-    found = list(_notes().find({"look_at": {"$lte": datetime.now(UTC)}}).limit(_LIMIT))
-    for note in found:
-        _step(note)
-    return len(found)
+    """Erasures that have more to do or have to look again; returns how many got further.
+
+    One that fails holds up no other, and is tried again the next time. Raises the errors of MongoDB that is away.
+    """
+    further = 0
+    for note in list(_notes().find({"look_at": {"$lte": datetime.now(UTC)}}).limit(_LIMIT)):
+        try:
+            _step(note)
+            further += 1
+        except STORE_ERRORS:
+            raise
+        except Exception:
+            log.exception("an erasure failed", tenant=note["tenant"], mark=note["mark"])
+    return further
 
 
 def _step(note: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from pymongo.database import Database
 from feedback import selectors as feedback
 from feedback import webhook_delivery, webhooks
 from feedback.documents import WebhookBatch, collection
-from feedback.events import DeliveryEvent, Status, delivery_id
+from feedback.events import AddressEvent, ConnectionEvent, DeliveryEvent, Status, delivery_id
 from feedback.feeder import decode
 from feedback.search import Wanted, deliveries
 from feedback.services import write
@@ -196,6 +196,39 @@ def test_what_a_webhook_has_still_to_get_names_it_no_more(zoe: TenantUnderTest) 
     assert [item["receiver"] for item in items] == [mark, mark, "bob", NAME]
     assert items[0]["metadata"] == {"customer": mark, "order": NAME + "!"}
     assert [item["status"] for item in items] == ["sent", "sent", "failed", "sent"]
+
+
+def test_what_a_webhook_has_still_to_hear_of_a_receiver_names_it_no_more(zoe: TenantUnderTest) -> None:
+    patterns = ["connection.*", "address.*"]
+    webhooks.create("acme", "live", "https://hooks.example/x", patterns, webhooks.Actor(user=zoe.owner))
+    told = list[ConnectionEvent | AddressEvent]()
+    for at in (datetime.now(UTC) - LATER, datetime.now(UTC) + LATER):
+        of_zoe: dict[str, Any] = {"tenant": "acme", "receiver": NAME, "at": at}
+        retired: dict[str, Any] = {"address_masked": "+1*****177", "active": False, "reason": "bounced", "event": f"evt_{at:%M}"}
+        told += [ConnectionEvent(**of_zoe, channel="websocket", connected=True)]
+        told += [AddressEvent(**of_zoe, **retired, channel="sms")]
+    webhook_delivery.keep([f"[{','.join(one.to_json() for one in told)}]".encode()])
+    answer = erase(zoe)
+    assert answer.status_code == 200
+    found = [json.loads(batch["body"])["data"] for batch in collection(WebhookBatch).find({"tenant": "acme"})]
+    assert sorted(len(items) for items in found) == [2, 2]
+    for items in found:
+        assert [item["receiver"] for item in items] == [answer.json()["receiver"], NAME]
+        assert [item.get("address") for item in items] in ([None, None], ["", "+1*****177"])
+
+
+def test_an_erasure_that_fails_holds_up_no_other(zoe: TenantUnderTest, globex: TenantUnderTest) -> None:
+    for tenant in (zoe, globex):
+        assert erase(tenant).status_code == 200
+    due = datetime.now(UTC) - timedelta(seconds=1)
+    Erasure._get_collection().update_many({}, {"$set": {"look_at": due, "looks": 0}})
+    broken = {"_id": "whb_1", "tenant": "acme", "webhook": "wh_1", "body": f'{{"receiver":"{NAME}"', "events": 1}
+    collection(WebhookBatch).insert_one(broken)
+    assert erasure.go_on() == 1
+    waiting = {note["tenant"]: note["looks"] for note in Erasure._get_collection().find()}
+    assert waiting == {"acme": 0, "globex": 1}
+    collection(WebhookBatch).delete_one({"_id": "whb_1"})
+    assert erasure.go_on() == 1
 
 
 def test_what_was_still_to_be_tried_is_cancelled(zoe: TenantUnderTest) -> None:
