@@ -171,18 +171,20 @@ def _last_wins(wanted: dict[str, tuple[_Values, list[CleanAddress]]]) -> dict[st
 
 
 def _write(tenant: str, wanted: Mapping[str, tuple[_Values, list[CleanAddress]]]) -> dict[str, ReceiverRow]:
-    """Insert or change these receivers; whoever was deleted or inserted by others meanwhile is tried again."""
+    """Insert or change these receivers; whoever was inserted, changed or deleted by others meanwhile is tried again."""
     todo = set(wanted)
     for _ in range(_TRIES):
         if not todo:
             break
         before = _rows(tenant, todo)
         operations = {name: _operation(tenant, name, before.get(name), *wanted[name]) for name in sorted(todo)}
-        taken = _bulk({name: operation for name, operation in operations.items() if operation})
+        again, missed = _bulk({name: operation for name, operation in operations.items() if operation})
         rows = _rows(tenant, todo)
         for name in before.keys() & rows.keys():
             changes.tell(tenant, before[name], rows[name].addresses)
-        todo = taken | (todo - set(rows))
+            if missed and not _is_so(rows[name], *wanted[name]):
+                again.add(name)
+        todo = again | (todo - set(rows))
     if todo:
         raise Conflict("busy", "The receivers are being changed by others: repeat the request.", retry_after=1)
     return _rows(tenant, wanted)
@@ -196,8 +198,7 @@ def _operation(
     if row is None:
         first = {"version": time.time_ns() // 1_000_000, "index_pending": True, "created_at": now, "updated_at": now}
         return InsertOne(record.live(tenant, name=name) | values | first)
-    old: _Values = {"attributes": row.attributes, "locale": row.locale, "timezone": row.timezone}
-    old["addresses"] = [addressing.values_of(address) for address in row.addresses]
+    old = _values_of(row)
     if old == values:
         return None
     if addressing.timeless(old) == addressing.timeless(values):
@@ -206,21 +207,34 @@ def _operation(
         again = {"$set": {"addresses": values["addresses"]}, "$inc": {"version": 1}}
         return UpdateOne({"_id": row.id, "version": row.version, "deleted": False}, again)
     change = {"$set": values | {"updated_at": now, "index_pending": True}, "$inc": {"version": 1}}
-    return UpdateOne({"_id": row.id, "deleted": False}, change)
+    return UpdateOne({"_id": row.id, "version": row.version, "deleted": False}, change)
 
 
-def _bulk(operations: Mapping[str, InsertOne[dict[str, Any]] | UpdateOne]) -> set[str]:
-    """Returns the names that somebody else inserted at the same moment."""
+def _is_so(row: ReceiverRow, values: _Values, addresses: list[CleanAddress]) -> bool:
+    """Whether the record says what was wanted of a receiver, whoever wrote it; times aside."""
+    values = values | {"addresses": addressing.merged(row, addresses)}
+    return addressing.timeless(_values_of(row)) == addressing.timeless(values)
+
+
+def _values_of(row: ReceiverRow) -> _Values:
+    found: _Values = {"attributes": row.attributes, "locale": row.locale, "timezone": row.timezone}
+    return found | {"addresses": [addressing.values_of(address) for address in row.addresses]}
+
+
+def _bulk(operations: Mapping[str, InsertOne[dict[str, Any]] | UpdateOne]) -> tuple[set[str], bool]:
+    """The names that somebody else inserted at the same moment; whether somebody changed one of the others."""
     if not operations:
-        return set()
+        return set(), False
+    updates = sum(isinstance(operation, UpdateOne) for operation in operations.values())
     try:
-        documents.receivers().bulk_write(list(operations.values()), ordered=False)
+        done = documents.receivers().bulk_write(list(operations.values()), ordered=False)
     except BulkWriteError as error:
         problems = error.details["writeErrors"] if error.details else []
         if not problems or any(problem["code"] != _DUPLICATE for problem in problems):
             raise
-        return {list(operations)[problem["index"]] for problem in problems}
-    return set()
+        taken = {list(operations)[problem["index"]] for problem in problems}
+        return taken, error.details["nMatched"] < updates
+    return set(), done.matched_count < updates
 
 
 def _rows(tenant: str, names: Mapping[str, Any] | set[str]) -> dict[str, ReceiverRow]:

@@ -203,10 +203,10 @@ def test_what_a_webhook_has_still_to_hear_of_a_receiver_names_it_no_more(zoe: Te
     webhooks.create("acme", "live", "https://hooks.example/x", patterns, webhooks.Actor(user=zoe.owner))
     told = list[ConnectionEvent | AddressEvent]()
     for at in (datetime.now(UTC) - LATER, datetime.now(UTC) + LATER):
-        of_zoe: dict[str, Any] = {"tenant": "acme", "receiver": NAME, "at": at}
-        retired: dict[str, Any] = {"address_masked": "+1*****177", "active": False, "reason": "bounced", "event": f"evt_{at:%M}"}
-        told += [ConnectionEvent(**of_zoe, channel="websocket", connected=True)]
-        told += [AddressEvent(**of_zoe, **retired, channel="sms")]
+        of_zoe: dict[str, Any] = {"tenant": "acme", "receiver": NAME, "at": at, "event": new_id("evt", at)}
+        told.append(ConnectionEvent(**of_zoe, channel="websocket", connected=True))
+        retired = {"address_masked": "+1*****177", "reason": "bounced"}
+        told.append(AddressEvent(**of_zoe, **retired, channel="sms", active=False))
     webhook_delivery.keep([f"[{','.join(one.to_json() for one in told)}]".encode()])
     answer = erase(zoe)
     assert answer.status_code == 200
