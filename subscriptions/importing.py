@@ -1,8 +1,9 @@
 """Receivers and subscriptions from files, as CSV or NDJSON: row by row, in batches of the writes that the API uses.
 
-A row with more than receiver, group and channels is all of its receiver, as a PUT is; one without leaves a receiver as
-it is, and makes it where there is none. A group that is not there is made. Everything may be repeated: an import that
-was interrupted goes on from any earlier line.
+A row with more than receiver, group and channels is all of its receiver, as a PUT is, but retired addresses that it
+does not name stay: a file knows of no opt-out. One without leaves a receiver as it is, and makes it where there is none.
+A group that is not there is made. Everything may be repeated: an import that was interrupted goes on from any earlier
+line.
 """
 
 import csv
@@ -90,7 +91,7 @@ def _put_receivers(tenant: str, rows: Sequence[Row]) -> dict[str, str]:
         if row.values is not None:
             places = [AddressInput(channel, address) for channel, address in row.values["addresses"]]
             rest = {name: row.values[name] for name in ("attributes", "locale", "timezone")}
-            wanted[row.receiver] = ReceiverInput(row.receiver, places, **rest)
+            wanted[row.receiver] = ReceiverInput(row.receiver, places, **rest, keeps_retired=True)
     others = list(dict.fromkeys(row.receiver for row in rows if row.receiver not in wanted))
     for name in selectors.unknown_receivers(tenant, others):
         wanted[name] = ReceiverInput(name)
