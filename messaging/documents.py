@@ -158,6 +158,8 @@ class ImportChunk(Document):
     tenant = StringField(required=True)
     rows = StringField(required=True)
     bad = StringField(required=True)
+    receivers = ListField(StringField())
+    """Whom rows and bad name."""
     size = IntField(required=True)
     """How many rows it had."""
     done = BooleanField(required=True)

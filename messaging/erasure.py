@@ -1,5 +1,5 @@
-"""Erasing a receiver: its record, index, inbox, and its name and addresses in messages, deliveries and what feedback
-webhooks have still to get.
+"""Erasing a receiver: its record, index, inbox, and its name and addresses in messages, deliveries, files that are
+imported and what feedback webhooks have still to get.
 
 What is asked for is written down first, then done in bounded steps; the sweeper goes on where a step was not the last
 or a store was away, and looks again later: jobs that were under way may have written the name once more. Then the note
@@ -17,7 +17,7 @@ from pymongo import ReturnDocument
 from redis.exceptions import RedisError
 
 from feedback.erasing import erase_deliveries, erase_webhook_batches
-from messaging import inbox, payloads
+from messaging import imports, inbox, payloads
 from messaging.documents import Erasure, Message
 from sprayer_project.errors import STORE_ERRORS
 from sprayer_project.ids import first_id
@@ -62,6 +62,7 @@ def erase(tenant: str, receiver: str, key: str = "", by: User | None = None, ip:
         upsert=True,
         return_document=ReturnDocument.AFTER,
     )
+    imports.erase(tenant, receiver, note["mark"])
     subscriptions.erase_receiver(tenant, receiver)
     for name in note["names"]:
         suppressions.erase_address(tenant, name.removeprefix("addr:"))

@@ -1,7 +1,7 @@
 """Files of receivers and subscriptions that people upload: kept in chunks, written by sweepers chunk by chunk."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 
@@ -12,6 +12,7 @@ from messaging.errand_row import Row as Errand
 from sprayer_project.errors import Invalid
 from sprayer_project.mongo import DURABLE
 from subscriptions import importing
+from subscriptions import services as subscriptions
 from subscriptions.importing import Bad, Row
 
 MOST = 20 * 1024 * 1024
@@ -60,7 +61,9 @@ def step(errand: Errand) -> tuple[Mapping[str, Any], bool]:
     bad = _rows(chunk["bad"])
     if not chunk["done"]:
         bad = importing.put(errand.tenant, _rows(chunk["rows"]))
-        _chunks().update_one({"_id": chunk["_id"]}, {"$set": _content([], bad, done=True)})
+        if not _replace(chunk, [], bad, done=True):
+            _take_back(chunk)
+            return before, False
     number, done = before["chunk"] + 1, before["done"] + chunk["size"]
     return {"chunk": number, "done": done, "bad": before["bad"] + len(bad)}, number == errand.arguments["chunks"]
 
@@ -70,6 +73,30 @@ def report(errand: Errand) -> Iterator[bytes]:
     yield importing.report([])
     for chunk in _chunks().find(_of(errand.id) | {"done": True}).sort("_id", 1):
         yield importing.report(_rows(chunk["bad"]), head=False)
+
+
+def erase(tenant: str, receiver: str, mark: str) -> None:
+    """Take a receiver out of the tenant's files: no row of it is written any more, refused ones have the mark instead.
+
+    What a sweeper is writing meanwhile it takes back: erase the receiver itself afterwards.
+    """
+    while chunk := _chunks().find_one({"tenant": tenant, "receivers": receiver}):
+        rows = [row for row in _rows(chunk["rows"]) if row.receiver != receiver]
+        bad = [replace(row, receiver=mark) if row.receiver == receiver else row for row in _rows(chunk["bad"])]
+        _replace(chunk, rows, bad, chunk["done"])
+
+
+def _take_back(chunk: Mapping[str, Any]) -> None:
+    """Somebody was erased from a chunk while it was written: nothing of that may stay."""
+    left = _chunks().find_one({"_id": chunk["_id"], "done": False})
+    for name in set(chunk["receivers"]) - set(left["receivers"]) if left else ():
+        subscriptions.erase_receiver(chunk["tenant"], name)
+
+
+def _replace(chunk: Mapping[str, Any], rows: Sequence[Row | Bad], bad: Sequence[Bad], done: bool) -> bool:
+    """Change a chunk unless somebody else was faster."""
+    same = {name: chunk[name] for name in ("_id", "done", "receivers")}
+    return bool(_chunks().update_one(same, {"$set": _content(rows, bad, done)}).matched_count)
 
 
 def _packed(rows: Iterable[Row | Bad]) -> Iterator[list[Row | Bad]]:
@@ -99,7 +126,9 @@ def _kept(row: Row | Bad) -> Row | Bad:
 
 def _content(rows: Sequence[Row | Bad], bad: Sequence[Bad], done: bool) -> dict[str, Any]:
     """What a chunk has: rows to write, and what was refused of those that are written."""
-    return {"rows": orjson.dumps(rows).decode(), "bad": orjson.dumps(bad).decode(), "done": done}
+    receivers = sorted({row.receiver for row in (*rows, *bad)})
+    texts = {"rows": orjson.dumps(rows).decode(), "bad": orjson.dumps(bad).decode()}
+    return texts | {"receivers": receivers, "done": done}
 
 
 def _rows(text: str) -> list[Any]:
