@@ -8,7 +8,7 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from tenants.models import ApiKey, Tenant
+from tenants.models import MOST_RETENTION, ApiKey, Tenant
 from tenants.rights import ROLES, SCOPES, may_give
 
 _NO_END = "0"
@@ -41,7 +41,9 @@ class TenantForm(forms.Form):
     """A tenant's own settings. It may keep things shorter than the operators say, and longer where they did say so."""
 
     name = forms.CharField(max_length=200)
-    retention_days = forms.IntegerField(label="Retention in days", required=False, min_value=1)
+    retention_days = forms.IntegerField(
+        label="Retention in days", required=False, min_value=1, max_value=MOST_RETENTION
+    )
     confirm = forms.BooleanField(label="Remove at once, for ever, what is older than the shorter time", required=False)
 
     def __init__(self, tenant: Tenant, data: Any = None) -> None:
