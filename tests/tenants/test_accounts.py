@@ -151,6 +151,24 @@ def test_a_slug_that_is_taken_or_bad_is_refused_at_its_field(open_house: None, a
     assert Tenant.objects.count() == 1
 
 
+def test_a_person_owns_so_many_tenants_and_an_operator_any_number(
+    open_house: None, alice: User, settings: Settings
+) -> None:
+    settings.OWNED_TENANTS = 2
+    client = Client()
+    client.force_login(alice)
+
+    def make(slug: str) -> str:
+        return client.post("/accounts/tenants/new", {"name": "Other", "slug": slug}, follow=True).content.decode()
+
+    assert "you own it" in make("second")
+    assert "You own 2 tenants" in make("third")
+    assert not Tenant.objects.filter(slug="third").exists()
+    alice.is_staff = True
+    alice.save()
+    assert "you own it" in make("third")
+
+
 def test_where_nobody_signs_up_only_operators_make_tenants(alice: User) -> None:
     client = Client()
     client.force_login(alice)
