@@ -142,6 +142,24 @@ def test_a_new_person_makes_a_first_tenant_and_owns_it(open_house: None) -> None
     assert not Tenant.objects.get(slug="dora").api_keys.exists()
 
 
+@pytest.mark.parametrize("name", ["Dora\nBcc: all@example.org", "Dora\r", "\x00Dora", "Do\u2028ra", "Do\x85ra"])
+def test_a_name_is_one_line(open_house: None, alice: User, name: str) -> None:
+    client = Client()
+    client.force_login(alice)
+    name = f"{name}."  # what ends it is stripped
+    forms = {
+        "/accounts/tenants/new": {"slug": "dora"},
+        "/t/acme/settings": {"retention_days": ""},
+        "/accounts/": {},
+        "/t/acme/keys/new": {"mode": "test", "scopes": ["messages:send"], "life": "90"},
+    }
+    for path, form in forms.items():
+        page = client.post(path, form | {"name": name}).content.decode()
+        assert 'aria-invalid="true"' in page and "control characters" in page, path
+    Client().post("/accounts/signup/", {"name": name, "email": "dora@example.org", "password1": PASSWORD})
+    assert (User.objects.count(), Tenant.objects.get().name) == (2, "Acme")
+
+
 @pytest.mark.parametrize("slug", ["acme", "Not a slug", ""])
 def test_a_slug_that_is_taken_or_bad_is_refused_at_its_field(open_house: None, alice: User, slug: str) -> None:
     client = Client()
