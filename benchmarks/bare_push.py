@@ -58,9 +58,8 @@ async def _apns(url: str, certificate: Path, number: int) -> float:
 
 
 async def _fcm(url: str, number: int) -> float:
-    message = _message()
-    parts = fcm.message_parts(message)
-    bodies = [fcm.message_body(message, parts, _recipient(address)) for address in _addresses("android", number)]
+    body = fcm.body_maker(_message())
+    bodies = [body(_recipient(address)) for address in _addresses("android", number)]
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
     place = f"{url}/v1/projects/bench/messages:send"
 

@@ -14,7 +14,7 @@ from django.conf import settings
 
 from feedback import selectors as feedback
 from feedback.events import DeliveryEvent, Status
-from messaging import admission, claims, incoming, jobs, outcomes, retiring, routing
+from messaging import admission, claims, incoming, outcomes, retiring, routing
 from messaging.breaker import Watch
 from messaging.channels.base import Channel, DeliveryError, Outcome, Recipient
 from messaging.jobs import Deliver, Expand
@@ -52,18 +52,25 @@ class Work:
 class Dispatcher:
     """Handles the items of one channel and lane."""
 
-    def __init__(self, channel: Channel, lane: str, recorder: Recorder, precedence: Precedence):
-        self._channel, self._lane, self._recorder = channel, lane, recorder
+    def __init__(
+        self, channel: Channel, lane: str, recorder: Recorder, precedence: Precedence, stop: asyncio.Event
+    ) -> None:
+        self._channel, self._lane, self._recorder, self._stop = channel, lane, recorder, stop
         self._turn = precedence.turns(lane)
         self._order = Order()
         self._stragglers = Stragglers()
 
     async def handle(self, items: Sequence[Item]) -> None:
-        """A worker's handler. Returns when every outcome is recorded; raises a store's error to be called again.
+        """A worker's handler. Returns when every outcome is recorded; raises a store's error when it is time to stop.
 
-        On an ordered channel a job begins when those before it are done that share a receiver, or group.
+        On an ordered channel a job begins when those before it are done that share a receiver, or group; one that a
+        store's absence stops keeps its turn.
         """
-        await self._order.act(incoming.decode(items, self._channel.name), self._whom, self._handle)
+
+        async def handle(decoded: Sequence[incoming.Decoded]) -> None:
+            await worker.through_outages(lambda: self._handle(decoded), self._stop)
+
+        await self._order.act(incoming.decode(items, self._channel.name), self._whom, handle)
 
     async def _handle(self, decoded: Sequence[incoming.Decoded]) -> None:
         work = []
@@ -113,7 +120,7 @@ class Dispatcher:
 
         async def hand_over() -> None:
             again = [
-                self._again(work[index].job, [*left.values()], settings.CLAIM_LEASE)
+                outcomes.again(work[index].job, [*left.values()], self._lane, settings.CLAIM_LEASE)
                 for index, left in ready.items()
                 if left
             ]
@@ -138,7 +145,7 @@ class Dispatcher:
         async def send(context: Context, open_ones: dict[str, Recipient]) -> None:
             tenant, ordered = context.payload.tenant, self._channel.ordered
             async with order.of({(tenant, one.receiver) for one in open_ones.values()} if ordered else ()):
-                await self._send(context, open_ones, recorded, watch)
+                await worker.through_outages(lambda: self._send(context, open_ones, recorded, watch), self._stop)
 
         sends = (send(contexts[index], ready[index]) for index in sorted(ready))
         results = await asyncio.gather(*sends, return_exceptions=True)
@@ -186,7 +193,7 @@ class Dispatcher:
             if claim.state == "mine":
                 mine.append((index, recipient))
             elif claim.state == "busy":
-                again.append(self._again(work[index].job, [recipient], claim.wait))
+                again.append(outcomes.again(work[index].job, [recipient], self._lane, claim.wait))
             elif claim.state == "event":
                 event = DeliveryEvent.from_json(json.loads(claim.event))
                 recorded.add(self._recorder.record(Entry(event=event)))
@@ -215,21 +222,6 @@ class Dispatcher:
             or (is_final(row.status) and row.round == one.job.round)
             or row.status in (Status.DELIVERED, Status.READ)
         )
-
-    def _again(self, job: Deliver, recipients: Sequence[Recipient], wait: float) -> amqp.Publication:
-        due = datetime.now(UTC).timestamp() + wait + 0.5
-        copy = Deliver(
-            tenant=job.tenant,
-            message=job.message,
-            mode=job.mode,
-            channel=job.channel,
-            targets=tuple(jobs.Target(item.receiver, item.address_hash or None) for item in recipients),
-            group=job.group,
-            round=job.round,
-            attempt=job.attempt,
-            due=due,
-        )
-        return outcomes.later(copy, self._lane, wait)
 
     async def _send(
         self,

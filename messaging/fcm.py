@@ -5,9 +5,9 @@ https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages/send
 
 import asyncio
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -17,6 +17,8 @@ from feedback.events import Status
 from messaging.channels.base import DeliveryError, Look, Outcome, Outgoing, Recipient
 from messaging.google_tokens import Account
 from messaging.looks import notification
+from sprayer_project.facts import fact
+from sprayer_project.limits import Limits
 from sprayer_project.outbound import parse_retry_after
 
 CONCURRENCY = 100
@@ -68,13 +70,13 @@ DRY_RUN = _json({"validate_only": True, "message": {"topic": "sprayer", "android
 _ABOUT_THE_TOKEN = frozenset({"message.token", "message.fid"})
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Answer:
     """status is the HTTP status; body is empty where the answer is no JSON object (a front-end's HTML page)."""
 
     status: int
     body: Mapping[str, Any]
-    retry_after: float | None
+    retry_after: float | None = None
 
     @property
     def name(self) -> str:
@@ -119,11 +121,12 @@ class Fcm:
     def __init__(self) -> None:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=CONNECT_TIMEOUT),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Content-Type": "application/json", "User-Agent": "Sprayer/1"},
         )
         self._gates: dict[str, asyncio.Semaphore] = {}
+        self._limits = Limits()
 
     def gate(self, server: str) -> asyncio.Semaphore:
         """Bounds what is under way; the time limit of a request starts behind it."""
@@ -133,9 +136,13 @@ class Fcm:
         """Raises DeliveryError when no answer came."""
         headers = {"Authorization": f"Bearer {token}"}
         try:
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
-                said, wait = await answer.read(), answer.headers.get("Retry-After")
-                return Answer(answer.status, _parsed(said), parse_retry_after(wait))
+            with self._limits.within(TIMEOUT):
+                # An answer that was read to its end, or could not be, has given its connection back.
+                answer = await self._session.post(url, data=body, headers=headers, allow_redirects=False)
+                said = _parsed(await answer.read())
+            return Answer(
+                status=answer.status, body=said, retry_after=parse_retry_after(answer.headers.get("Retry-After"))
+            )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise DeliveryError("provider_unavailable") from error
         except TimeoutError as error:
@@ -244,17 +251,31 @@ def _android(message: Outgoing, shown: bool) -> dict[str, Any]:
     return android
 
 
-def message_body(message: Outgoing, parts: Mapping[str, Any], recipient: Recipient) -> bytes:
-    """A request's body, with the time to live that is left now and the delivery's id: an app tells repeats by it."""
-    left = int((message.expires_at - datetime.now(UTC)).total_seconds())
-    own = {
-        "data": {**parts.get("data", {}), DELIVERY_KEY: recipient.delivery},
-        "android": {**parts["android"], "ttl": f"{max(0, min(MAX_TTL, left))}s"},
-    }
-    address = recipient.address
-    target = {"fid": address.removeprefix(FID)} if address.startswith(FID) else {"token": address}
-    body = {"message": {**target, **parts, **own}}
+def body_maker(message: Outgoing) -> Callable[[Recipient], bytes]:
+    """Makes the bodies of a message's requests, of which the recipients' common parts are encoded once.
+
+    Each has the time to live that is left now, and the delivery's id: an app tells repeats by it. Raises DeliveryError.
+    """
+    parts = message_parts(message)
+    texts = {name: text for name, text in parts.pop("data", {}).items() if name != DELIVERY_KEY}
+    android, expires = _members(parts.pop("android")), message.expires_at.timestamp()
+    begin = b'{"message":{%b"data":{%b"%b":"' % (_members(parts), _members(texts), DELIVERY_KEY.encode())
+    middle = b'"},"android":{%b"ttl":"' % android
+
+    def body(recipient: Recipient) -> bytes:
+        left = max(0, min(MAX_TTL, int(expires - time.time())))
+        address = recipient.address
+        kind, name = (b"fid", address[len(FID) :]) if address.startswith(FID) else (b"token", address)
+        own = (begin, recipient.delivery.encode(), middle, left, kind, orjson.dumps(name))
+        return b'%b%b%b%ds"},"%b":%b}}' % own
+
+    return body
+
+
+def _members(values: Mapping[str, Any]) -> bytes:
+    """A JSON object's members, each with a comma behind it."""
     try:
-        return orjson.dumps(body)
+        encoded = orjson.dumps(values)
     except TypeError:
-        return _json(body).encode(errors="replace")  # a lone surrogate in a tenant's text
+        encoded = _json(values).encode(errors="replace")  # a lone surrogate in a tenant's text
+    return encoded[1:-1] + b"," if values else b""

@@ -175,3 +175,9 @@ def _retry(context: Context, recipients: Sequence[Recipient], attempt: int, due:
 def later(job: Deliver, lane: str, delay: float) -> amqp.Publication:
     """A job that comes back to its lane after about `delay` seconds, at most a minute."""
     return amqp.retry(amqp.job_queue(job.channel, lane), jobs.encode(job), delay)
+
+
+def again(job: Deliver, recipients: Sequence[Recipient], lane: str, wait: float) -> amqp.Publication:
+    """The same job for these of its recipients alone, when `wait` seconds are over."""
+    targets = tuple(Target(item.receiver, item.address_hash or None) for item in recipients)
+    return later(replace(job, targets=targets, due=time.time() + wait + 0.5), lane, wait)

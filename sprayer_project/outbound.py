@@ -26,6 +26,7 @@ from yarl import URL
 
 from sprayer_project.errors import SprayerError
 from sprayer_project.gate import Busy, Gate
+from sprayer_project.limits import Limits
 
 Lookup = Callable[[str, int], list[str]]
 """Host name and port to IP addresses. Raises OSError."""
@@ -146,15 +147,16 @@ class Outbound:
         self._guarded = _session(GuardedResolver(lookup))
         self._trusted = _session(None)
         self._gates: WeakValueDictionary[tuple[str, str, int], Gate] = WeakValueDictionary()
+        self._limits = Limits()
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], timeout: float, *, trusted: bool = False
     ) -> Answer:
         """POST once, redirects not followed; trusted is for the operator's URLs alone, which the guard lets pass.
 
-        url is in canonical (encoded) form, timeout in seconds for the whole exchange, waiting for a slot not counted.
-        Raises BlockedAddress; Unreachable with endpoint_busy, no_such_host, connection_failed, tls_failed,
-        connection_lost, bad_answer or timeout.
+        url is in canonical (encoded) form; timeout, in seconds with up to half a one more, counts once there is a slot.
+        Raises BlockedAddress; Unreachable with endpoint_busy, no_such_host, connection_failed, tls_failed, bad_answer,
+        connection_lost or timeout.
         """
         target = URL(url, encoded=True)
         host, port = target.raw_host or "", target.port or 0
@@ -179,15 +181,22 @@ class Outbound:
         await self._guarded.close()
         await self._trusted.close()
 
-    @staticmethod
     async def _exchange(
-        session: aiohttp.ClientSession, target: URL, body: bytes, headers: Mapping[str, str], timeout: float
+        self, session: aiohttp.ClientSession, target: URL, body: bytes, headers: Mapping[str, str], timeout: float
     ) -> Answer:
         # The connection's limit is the shorter one: running into it proves that nothing was sent.
-        limits = aiohttp.ClientTimeout(total=timeout, connect=min(timeout * 0.8, 10))
-        async with session.post(target, data=body, headers=headers, allow_redirects=False, timeout=limits) as got:
-            await _drain(got)
-            return Answer(got.status, parse_retry_after(got.headers.get("Retry-After")), got.headers.get("Location"))
+        limits, answer = aiohttp.ClientTimeout(total=None, connect=min(timeout * 0.8, 10)), None
+        try:
+            with self._limits.within(timeout):
+                post = session.post(target, data=body, headers=headers, allow_redirects=False, timeout=limits)
+                async with post as got:
+                    wait, location = got.headers.get("Retry-After"), got.headers.get("Location")
+                    answer = Answer(got.status, parse_retry_after(wait), location)
+                    await _drain(got)
+        except (aiohttp.ClientError, TimeoutError):
+            if answer is None:
+                raise
+        return answer  # it counts whatever the body does
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbound] = WeakKeyDictionary()
@@ -268,13 +277,10 @@ def _session(resolver: AbstractResolver | None) -> aiohttp.ClientSession:
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:
-    """Read a short body, so that the connection can be used again; the status counts whatever the body does."""
+    """Read a short body, so that the connection can be used again."""
     taken = 0
-    try:
-        while taken < _DRAIN and not response.content.at_eof():
-            taken += len(await response.content.readany())
-    except (aiohttp.ClientError, TimeoutError):
-        response.close()
+    while taken < _DRAIN and not response.content.at_eof():
+        taken += len(await response.content.readany())
 
 
 def _unreachable(error: Exception) -> Unreachable:

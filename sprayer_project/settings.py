@@ -131,7 +131,6 @@ if SWEEP_AGE <= PUBLISH_TIMEOUT:
 
 # --- Django ------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

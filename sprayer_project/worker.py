@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import structlog
 import uvloop
 from django import db
+from django.core.checks import Tags
 
 from sprayer_project import amqp, env, redis
 from sprayer_project.errors import STORE_ERRORS
@@ -23,6 +24,8 @@ log = structlog.get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
+CHECKS = (Tags.security, Tags.models)
+"""The system checks of a daemon. It serves no URL: their checks would import every page."""
 _PAUSES = (0.2, 0.5, 1.0, 2.0)
 
 
@@ -101,6 +104,21 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         if isinstance(result, BaseException):
             raise result
     return cast(list[T], results)
+
+
+async def through_outages(action: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Repeat an action until no store's absence stops it. Raises the store's error once stop is set."""
+    attempt = 0
+    while True:
+        try:
+            await action()
+            return
+        except STORE_ERRORS as error:
+            log.warning("waiting for a store", error=type(error).__name__, detail=str(error)[:200])
+            if stop.is_set():
+                raise
+            await pause(attempt, stop)
+            attempt += 1
 
 
 async def pause(attempt: int, stop: asyncio.Event) -> None:
@@ -228,20 +246,18 @@ async def _handle(
 
 async def _handled(handler: Handler, items: list[Item], stop: asyncio.Event) -> bool:
     """Whether the items are done; not, when stop came while a store was away. Raises what is a bug."""
-    attempt = 0
-    while True:
-        try:
-            for item in items:
-                item.rejected = ""
-            await handler(items)
-            await amqp.apublish([_dead(item) for item in items if item.rejected])
-            return True
-        except STORE_ERRORS as error:
-            log.warning("waiting for a store", error=type(error).__name__, detail=str(error)[:200])
-            if stop.is_set():
-                return False
-            await pause(attempt, stop)
-            attempt += 1
+
+    async def handle() -> None:
+        for item in items:
+            item.rejected = ""
+        await handler(items)
+        await amqp.apublish([_dead(item) for item in items if item.rejected])
+
+    try:
+        await through_outages(handle, stop)
+    except STORE_ERRORS:
+        return False
+    return True
 
 
 def _dead(item: Item) -> amqp.Publication:

@@ -181,10 +181,11 @@ def _empty_rabbitmq(stack: Stack) -> None:
     logging.getLogger("pika.channel").setLevel(logging.ERROR)
     broker = pika.BlockingConnection(parameters)
     try:
+        asking = broker.channel()
         for queue in queues:
             try:
-                broker.channel().queue_purge(queue)
+                asking.queue_purge(queue)
             except ChannelClosedByBroker:
-                continue
+                asking = broker.channel()
     finally:
         broker.close()

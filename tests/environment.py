@@ -86,6 +86,8 @@ def _take_over() -> Stack:
         raise RuntimeError("Django's settings were read too early: unset DJANGO_SETTINGS_MODULE")
     for name in [name for name in os.environ if name.startswith("SPRAYER_")]:
         del os.environ[name]
+    # Processes that tests start would compile the whole project each, where the developer wants no compiled files.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     folder, base = _folder(), free_base()
     (folder / "static").mkdir()  # WhiteNoise warns of a missing one
     stack = Stack(folder / "stack", base, shards=2)

@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from rest_framework import serializers
 from feedback.events import Status
 from messaging import fcm as http_v1
 from messaging.channels.base import Channel, DeliveryError, Look, Outcome, Outgoing, Recipient, RetrySchedule
-from messaging.fcm import DRY_RUN, FID, PROVIDER, Fcm, Place, check_accepted, message_body, message_parts, outcome_of
+from messaging.fcm import DRY_RUN, FID, PROVIDER, Fcm, Place, body_maker, check_accepted, outcome_of
 from messaging.fcm_forms import FcmConfig
 from messaging.google_tokens import Accounts
 from messaging.sandbox.google import service_account
@@ -53,8 +53,7 @@ class Call:
     """What the recipients of one message share."""
 
     place: Place
-    message: Outgoing
-    parts: Mapping[str, Any]
+    body: Callable[[Recipient], bytes]
 
 
 class Android(Channel):
@@ -108,7 +107,7 @@ class Android(Channel):
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
-        call = Call(self._place(config, message.mode), message, message_parts(message))
+        call = Call(self._place(config, message.mode), body_maker(message))
         await call.place.account.token()  # a refused account fails the call, not each recipient
         gate = call.place.fcm.gate(call.place.server)
         async for outcome in shared_out(recipients, partial(_attempt, call), gate, http_v1.CONCURRENCY):
@@ -135,7 +134,7 @@ async def _attempt(call: Call, recipient: Recipient) -> Outcome:
     fcm, account, url = call.place.fcm, call.place.account, call.place.url
     try:
         token = await account.token()
-        body = message_body(call.message, call.parts, recipient)
+        body = call.body(recipient)
         answer = await fcm.post(url, token, body)
         if answer.status == 401 and answer.code == "UNAUTHENTICATED":
             renewed = await account.token(refused=token)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from django.contrib.auth.hashers import make_password
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from deploy.screenshots import chromium, log_in
 from subscriptions.inputs import AddressInput
@@ -13,6 +14,7 @@ from tenants.models import User
 from tests.conftest import TenantUnderTest
 from tests.live import LiveSystem
 
+expect.set_options(timeout=20_000)
 PASSWORD = "a long enough password"
 ROOT = "root@sprayer.example"
 
@@ -54,12 +56,18 @@ class ConsoleUnderTest:
         return visitor
 
 
+@pytest.fixture(scope="session")
+def hashed() -> str:
+    """PASSWORD as users keep it: a quarter of a second's work, done once."""
+    return make_password(PASSWORD)
+
+
 @pytest.fixture
-def people(acme: TenantUnderTest, globex: TenantUnderTest) -> None:
+def people(acme: TenantUnderTest, globex: TenantUnderTest, hashed: str) -> None:
     """alice, bob and charlie can log in; ann is reached at the sandbox."""
     for user in (acme.owner, acme.viewer, globex.owner):
         assert user is not None
-        user.set_password(PASSWORD)
+        user.password = hashed
         user.save()
     put_receiver("acme", "ann", [AddressInput("sms", "+34600000001")])
 

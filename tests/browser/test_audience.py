@@ -53,7 +53,7 @@ def test_a_file_is_imported_while_the_page_follows_and_a_failed_delivery_is_repl
         {"name": "fans.csv", "mimeType": "text/csv", "buffer": FILE}
     )
     page.get_by_role("button", name="Import", exact=True).click()
-    expect(page.get_by_text("2 of 2 rows, 1 refused")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("2 of 2 rows, 1 refused")).to_be_visible()
     with page.expect_download() as download:
         page.get_by_role("link", name="The refused rows").click()
     assert "3,yan," in download.value.path().read_text()

@@ -35,7 +35,7 @@ def test_a_channel_is_configured_used_turned_off_and_removed(whole_console: Cons
     assert secret not in page.content()
 
     _send_live(alice, "Live")
-    expect(page.locator("#live .badge.status-delivered")).to_have_count(1, timeout=20_000)
+    expect(page.locator("#live .badge.status-delivered")).to_have_count(1)
 
     alice.open(f"/t/acme/channels/{CHANNEL}")
     page.get_by_role("button", name="Turn off").click()

@@ -48,9 +48,9 @@ def test_a_message_sent_by_the_form_settles_before_the_senders_eyes(whole_consol
     alice = whole_console.visit(ALICE)
     _send(alice, "Goal")
     live = alice.page.locator("#live")
-    expect(live.locator(".badge.status-delivered")).to_have_count(1, timeout=20_000)
-    expect(live.locator(".badge.status-settled")).to_be_visible(timeout=20_000)
-    expect(live.locator(".pulse")).to_have_count(0, timeout=20_000)
+    expect(live.locator(".badge.status-delivered")).to_have_count(1)
+    expect(live.locator(".badge.status-settled")).to_be_visible()
+    expect(live.locator(".pulse")).to_have_count(0)
     alice.page.locator("#explain").get_by_label("Receiver").fill("ann")
     alice.page.get_by_role("button", name="Explain").click()
     expect(alice.page.locator("#explanation").get_by_text("It arrived: there is evidence.")).to_be_visible()
@@ -80,7 +80,7 @@ def test_new_messages_appear_in_an_open_list(console: ConsoleUnderTest) -> None:
     watcher.open("/t/acme/messages")
     expect(watcher.page.get_by_text("No message yet")).to_be_visible()
     _send(sender, "Second")
-    expect(watcher.page.get_by_role("link", name="Second")).to_be_visible(timeout=15_000)
+    expect(watcher.page.get_by_role("link", name="Second")).to_be_visible()
     assert watcher.problems == []
 
 

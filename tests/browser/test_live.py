@@ -44,7 +44,7 @@ def test_what_happens_shows_up_is_filtered_and_waits_while_paused(
     expect(row.filter(has_text="POST /api/v1/messages").filter(has_text="202")).to_have_count(1)
     expect(row.filter(has_text="to 1 receiver")).to_have_count(1)
     delivered = row.filter(has=page.locator(".status-delivered", has_text="delivered"))
-    expect(delivered).to_have_count(1, timeout=20_000)
+    expect(delivered).to_have_count(1)
 
     assert serious(page) == []
     page.set_viewport_size({"width": 390, "height": 844})
@@ -91,7 +91,7 @@ def test_a_cut_is_shown_and_the_page_comes_back_by_itself_without_a_gap(
     web.launch()
     web.wait_ready()
     meanwhile = send(console.url, acme)
-    expect(following).to_be_visible(timeout=20_000)
+    expect(following).to_be_visible()
     for message in (before, meanwhile):
         expect(page.locator("#feed tbody tr", has_text=f"message {message}")).to_have_count(1)
     expect(page.locator("#feed tr.gap")).to_have_count(0)

@@ -60,7 +60,7 @@ def _watch(visitor: Visitor, key: str) -> str:
     row = page.locator("#feed tbody tr:visible")
     for status in ("delivered", "failed"):
         told = page.locator(f".status-{status}", has_text=status)
-        expect(row.filter(has=told)).to_have_count(1, timeout=20_000)
+        expect(row.filter(has=told)).to_have_count(1)
     return good
 
 

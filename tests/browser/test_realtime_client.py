@@ -157,7 +157,7 @@ def connect(
 
 
 def through(page: Page, transport: str) -> None:
-    page.wait_for_function("(transport) => inbox.transport === transport", arg=transport, timeout=15_000)
+    page.wait_for_function("(transport) => inbox.transport === transport", arg=transport)
 
 
 def kinds(page: Page) -> list[str]:
@@ -171,7 +171,7 @@ def states(page: Page) -> list[str]:
 def arrived(page: Page, application: Application) -> None:
     """Every message once and in order, and nothing else."""
     bodies = "heard.filter(([kind]) => kind === 'message').map(([, { content }]) => content.body)"
-    page.wait_for_function(f"(sent) => {bodies}.length >= sent.length", arg=application.sent, timeout=15_000)
+    page.wait_for_function(f"(sent) => {bodies}.length >= sent.length", arg=application.sent)
     assert page.evaluate(bodies) == application.sent
 
 
@@ -179,13 +179,13 @@ def inbox(context: BrowserContext, url: str, receiver: str, transport: str) -> P
     """The sample's page once it is connected."""
     page = context.new_page()
     page.goto(f"{url}/?receiver={receiver}")
-    expect(page.get_by_role("status")).to_have_text(f"connected: {transport}", timeout=15_000)
+    expect(page.get_by_role("status")).to_have_text(f"connected: {transport}")
     return page
 
 
 def expect_all(page: Page, application: Application) -> None:
     """Every message once and in order, and nothing else."""
-    expect(page.locator("#messages li")).to_have_text(application.sent, timeout=15_000)
+    expect(page.locator("#messages li")).to_have_text(application.sent)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_a_mail_appears_with_its_html_in_a_frame(whole_console: ConsoleUnderTest
     }
     answer = httpx.post(f"{whole_console.url}/api/v1/messages", json=body, headers=acme.headers(acme.test_key))
     assert answer.status_code == 202, answer.text
-    expect(page.locator(".arrivals > li").filter(has_text="Goal")).to_have_count(1, timeout=20_000)
+    expect(page.locator(".arrivals > li").filter(has_text="Goal")).to_have_count(1)
     framed = page.frame_locator("iframe").get_by_text("two to one")
     expect(framed).to_be_visible()
     assert framed.evaluate("element => getComputedStyle(element).color") == "rgb(204, 0, 0)"

@@ -33,7 +33,7 @@ def test_a_webhook_is_made_gets_a_test_and_real_events_and_is_turned_off(
     alice.open("/t/acme/send?channel=sms&address=%2B34600000001")
     page.get_by_label("Title optional").fill("Hello")
     page.get_by_role("button", name="Send the message").click()
-    expect(page.locator("#live .badge.status-delivered")).to_have_count(1, timeout=20_000)
+    expect(page.locator("#live .badge.status-delivered")).to_have_count(1)
     page.goto(address)
     expect(page.locator("tbody .badge.status-delivered")).not_to_have_count(0)
 

@@ -61,7 +61,7 @@ def test_stopping_ends_every_program_and_removes_its_pid_file(running: Superviso
 
 def test_output_is_kept_in_the_log_of_its_program(running: Supervisor, tmp_path: Path) -> None:
     log = tmp_path / "log" / "second.log"
-    wait_for(lambda: log.read_bytes() == b"up\n", 10, "the line in the log")
+    assert wait_for(log.read_bytes, 10, "the line in the log") == b"up\n"
 
 
 def test_what_never_becomes_ready_is_named(tmp_path: Path, said: Spoken) -> None:

@@ -17,6 +17,7 @@ from feedback.events import DeliveryEvent
 from feedback.models import Webhook
 from feedback.webhooks import Actor
 from sprayer_project import worker
+from tests.live import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,8 @@ async def happen(*events: DeliveryEvent) -> None:
 
 
 async def until(condition: Callable[[], Any], what: str, timeout: float = 20) -> None:
-    """Wait for a condition, which blocks on no store or is quick. Fails after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+    """Wait for a condition, which blocks on no store or is quick. Fails after PATIENCE times `timeout` seconds."""
+    deadline = time.monotonic() + PATIENCE * timeout
     while not await worker.in_thread(condition):
-        assert time.monotonic() < deadline, f"{what} did not come within {timeout:g} s"
+        assert time.monotonic() < deadline, f"{what} did not come within {PATIENCE * timeout:g} s"
         await asyncio.sleep(0.05)

@@ -10,7 +10,7 @@ import httpx
 
 from tests.live import LiveSystem
 
-LIMIT = 15.0
+LIMIT = 30.0
 PATH = "/api/v1/events"
 
 

@@ -74,7 +74,7 @@ async def feeding() -> AsyncIterator[None]:
         await redis.aclose()
 
 
-async def until(condition: Callable[[], bool], limit: float = 20) -> None:
+async def until(condition: Callable[[], bool], limit: float = 60) -> None:
     deadline = time.monotonic() + limit
     while not await asyncio.to_thread(condition):
         assert time.monotonic() < deadline, "the condition was not met in time"

@@ -19,14 +19,14 @@ def sandbox(settings: Settings) -> Iterator[Sandbox]:
     running: Future[tuple[Sandbox, Callable[[], object]]] = Future()
     thread = threading.Thread(target=lambda: asyncio.run(_serve(running)), name="sandbox")
     thread.start()
-    sandbox, stop = running.result(10)
+    sandbox, stop = running.result(30)
     sandbox.control.delay = 0.01
     smtp_port = urlsplit(sandbox.gateways["email"].describe(sandbox.url)["smtp"]).port
     settings.SANDBOX_PORT, settings.SANDBOX_URL, settings.SANDBOX_SMTP_PORT = sandbox.port, sandbox.url, smtp_port
     settings.WEBHOOK_ALLOW_PRIVATE = [f"127.0.0.1:{sandbox.port}", f"127.0.0.1:{smtp_port}"]
     yield sandbox
     stop()
-    thread.join(10)
+    thread.join(30)
     assert not thread.is_alive()
 
 

@@ -44,12 +44,12 @@ def dispatching(channel: Channel | None = None) -> Iterator[None]:
     running: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
     with ThreadPoolExecutor(1, "dispatching") as executor:
         done = executor.submit(asyncio.run, _dispatch(channel or QuickHttp(), running))
-        loop, stop = running.result(10)
+        loop, stop = running.result(30)
         try:
             yield
         finally:
             loop.call_soon_threadsafe(stop.set)
-            done.result(20)
+            done.result(60)
 
 
 def send(tenant: str = "acme", mode: str = "live", **body: Any) -> str:
@@ -82,9 +82,9 @@ def item(job: Job) -> Item:
 
 
 async def _handle(items: Sequence[Item], channel: Channel) -> None:
-    recorder = Recorder(asyncio.Event())
+    recorder, stop = Recorder(asyncio.Event()), asyncio.Event()
     try:
-        await Dispatcher(channel, "single", recorder, Precedence()).handle(items)
+        await Dispatcher(channel, "single", recorder, Precedence(), stop).handle(items)
     finally:
         await recorder.aclose()
         await channel.aclose()

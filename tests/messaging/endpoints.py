@@ -18,6 +18,7 @@ from sprayer_project import outbound, paging, redis, worker
 from subscriptions.inputs import AddressInput, ReceiverInput
 from subscriptions.services import put_receivers
 from tenants.services import set_channel_config
+from tests.live import PATIENCE
 
 
 def _open() -> asyncio.Event:
@@ -121,13 +122,13 @@ async def rows(tenant: str, message: str) -> list[selectors.DeliveryRow]:
 
 
 async def until(condition: Callable[[], Any], timeout: float, what: str) -> None:
-    """Wait for a condition, which may be a coroutine function. Fails after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+    """Wait for a condition, which may be a coroutine function. Fails after PATIENCE times `timeout` seconds."""
+    deadline = time.monotonic() + PATIENCE * timeout
     while True:
         value = condition()
         if asyncio.iscoroutine(value):
             value = await value
         if value:
             return
-        assert time.monotonic() < deadline, f"{what} did not come within {timeout:g} s"
+        assert time.monotonic() < deadline, f"{what} did not come within {PATIENCE * timeout:g} s"
         await asyncio.sleep(0.05)

@@ -146,7 +146,7 @@ def test_what_another_process_saved_is_used_within_two_seconds(acme: TenantUnder
     set_channel_config("acme", "sms", SMS | {"auth_token": "older"})
     _values("sms")
     ChannelConfig.objects.update(encrypted_values=encryption.encrypt(SMS))
-    wait_for(_stored_sms, 2.0, "the new token")
+    assert wait_for(_stored_sms, 2.0, "the new token", patience=1)
 
 
 def test_what_is_wrong_is_said_at_the_field_and_nothing_is_stored(acme: TenantUnderTest) -> None:

@@ -135,7 +135,9 @@ def test_a_revoked_key_cannot_send(client: Client, alice: TenantUnderTest) -> No
     key, plain = create_api_key("acme", "live", ["messages:send"])
     assert post(client, alice, BODY, key=plain).status_code == 202
     revoke_api_key("acme", key.id)
-    refused = wait_for(lambda: (a := post(client, alice, BODY, key=plain)).status_code == 401 and a, 1.5, "401")
+    refused = wait_for(
+        lambda: (a := post(client, alice, BODY, key=plain)).status_code == 401 and a, 1.5, "401", patience=1
+    )
     assert refused.json()["code"] == "revoked_key"
 
 

@@ -78,4 +78,4 @@ def test_what_is_asked_wrongly_is_said(acme: TenantUnderTest, query: dict[str, s
 
 
 def test_an_unknown_channel_is_refused(acme: TenantUnderTest) -> None:
-    totals(acme, 400, channel="pigeon")
+    assert totals(acme, 400, channel="pigeon")["code"] == "unknown_channel"

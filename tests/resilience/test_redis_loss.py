@@ -68,7 +68,7 @@ class Listener:
     def stop(self) -> None:
         self._over.set()
         if self._thread:
-            self._thread.join(15)
+            self._thread.join(30)
             assert not self._thread.is_alive()
 
     @property

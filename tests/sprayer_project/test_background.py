@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sprayer_project.background import Background
 from sprayer_project.errors import StoreUnavailable
 
-LIMIT = 10.0
+LIMIT = 30.0
 
 
 def test_items_of_many_threads_are_written_once_and_each_threads_in_its_order() -> None:

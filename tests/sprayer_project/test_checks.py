@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 from cryptography.fernet import Fernet
 from django.conf import settings as project_settings
@@ -5,6 +8,7 @@ from django.core.checks import Tags, run_checks
 from pytest_django.fixtures import Settings
 
 from sprayer_project import redis
+from tests.environment import ROOT
 
 
 def _ids(deploy: bool = False) -> list[str]:
@@ -47,6 +51,18 @@ def test_no_server_is_asked_without_deploy_and_one_that_is_away_is_a_warning_wit
         assert _ids(deploy=True) == ["sprayer.W003"]
     finally:
         redis.shard.cache_clear()
+
+
+def test_what_a_daemon_is_checked_for_imports_no_page_and_no_web_server() -> None:
+    program = (
+        "import sys, django; django.setup()\n"
+        "from django.core.checks import run_checks\n"
+        "from messaging.management.commands.run_dispatcher import Command\n"
+        "run_checks(tags=Command.requires_system_checks)\n"
+        "print(*{'sprayer_project.urls', 'daphne', 'twisted.internet'} & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split() == []
 
 
 @pytest.mark.services

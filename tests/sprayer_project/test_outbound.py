@@ -189,6 +189,19 @@ async def test_an_endless_answer_is_cut_and_its_status_counts(settings: Settings
         assert (await sender.post(f"http://127.0.0.1:{port}/", b"{}", {}, 5)).status == 200
 
 
+async def test_the_status_of_an_answer_that_never_ends_counts(settings: Settings) -> None:
+    async def half(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=202, headers={"Content-Length": "10"})
+        await response.prepare(request)
+        await response.write(b"half")
+        await asyncio.Event().wait()
+        return response
+
+    async with server(half) as port, client() as session:
+        settings.WEBHOOK_ALLOW_PRIVATE = [f"127.0.0.1:{port}"]
+        assert (await session.post(f"http://127.0.0.1:{port}/", b"{}", {}, 0.2)).status == 202
+
+
 async def test_what_waits_for_a_busy_endpoint_too_long_was_not_sent(settings: Settings) -> None:
     arrived: list[str] = []
     release = asyncio.Event()

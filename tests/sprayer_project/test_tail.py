@@ -17,7 +17,7 @@ pytestmark = pytest.mark.services
 
 LOG = Tail("acme", "log", 1_000, 60)
 LIVE = Tail("acme", "now", 1_000, 60, on_demand=True)
-LIMIT = 10.0
+LIMIT = 30.0
 
 
 @pytest.fixture(autouse=True)

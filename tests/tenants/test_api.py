@@ -160,7 +160,7 @@ def test_live_and_test_and_other_tenants_have_windows_of_their_own(
 def test_a_new_window_starts_afresh(acme: TenantUnderTest) -> None:
     _slow_rate("1/second")
     wait_for(lambda: _call("GET", acme.key).status_code == 429, 5.0, "a refusal")
-    wait_for(lambda: _call("GET", acme.key).status_code == 200, 5.0, "the next window")
+    assert wait_for(lambda: _call("GET", acme.key).status_code == 200, 5.0, "the next window")
 
 
 @pytest.mark.services

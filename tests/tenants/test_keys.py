@@ -69,7 +69,7 @@ def test_a_key_revoked_by_another_process_is_refused_within_a_second(acme: Tenan
     key, plain = services.create_api_key("acme", "live", ["admin"])
     caller_of(plain)
     ApiKey.objects.filter(id=key.id).update(revoked_at=datetime.now(UTC))
-    wait_for(lambda: _refusal(plain) == "revoked_key", 1.0, "the refusal")
+    assert wait_for(lambda: _refusal(plain) == "revoked_key", 1.0, "the refusal", patience=1)
 
 
 def test_revoking_twice_keeps_the_first_time(acme: TenantUnderTest) -> None:

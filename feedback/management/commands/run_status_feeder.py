@@ -10,6 +10,7 @@ from sprayer_project import worker
 
 class Command(BaseCommand):
     help = "Write delivery events from the queue into the record, until SIGTERM."
+    requires_system_checks = worker.CHECKS
 
     def handle(self, *args: Any, **options: Any) -> None:
         worker.run(feeder.run, "status_feeder")

@@ -10,6 +10,7 @@ from sprayer_project import worker
 
 class Command(BaseCommand):
     help = "Post delivery events to the tenants' feedback webhooks, until SIGTERM."
+    requires_system_checks = worker.CHECKS
 
     def handle(self, *args: Any, **options: Any) -> None:
         worker.run(webhook_delivery.run, "webhooks")

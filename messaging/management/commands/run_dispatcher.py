@@ -22,6 +22,7 @@ _SLOTS = {"single": 2, "bulk": 1}
 
 class Command(BaseCommand):
     help = "Deliver the jobs of some channels until SIGTERM."
+    requires_system_checks = worker.CHECKS
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--channel", action="append", default=[], choices=sorted(channels.registry()))
@@ -50,7 +51,7 @@ class Command(BaseCommand):
 async def dispatch(chosen: list[Channel], concurrency: int, stop: asyncio.Event) -> None:
     recorder, precedence = Recorder(stop), Precedence()
     dispatchers = {
-        (channel.name, lane): Dispatcher(channel, lane, recorder, precedence)
+        (channel.name, lane): Dispatcher(channel, lane, recorder, precedence, stop)
         for channel in chosen
         for lane in amqp.LANES
     }

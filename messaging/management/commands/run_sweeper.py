@@ -15,6 +15,7 @@ _MINUTE = 60.0
 
 class Command(BaseCommand):
     help = "Finish what crashes, absent stores and the clock left to do, until SIGTERM. Safe to run twice."
+    requires_system_checks = worker.CHECKS
 
     def handle(self, *args: Any, **options: Any) -> None:
         worker.run(sweep, "sweeper")

@@ -193,7 +193,7 @@ async def test_every_refusal_of_fcm_becomes_our_word(sandbox: Sandbox, android: 
 
 @pytest.mark.parametrize("code", fcm.ERRORS)
 def test_every_code_of_the_table_is_understood_without_details_too(code: str) -> None:
-    answer = fcm.Answer(400, {"error": {"status": code, "message": "No."}}, None)
+    answer = fcm.Answer(status=400, body={"error": {"status": code, "message": "No."}})
     assert answer.meaning == fcm.ERRORS[code]
 
 
@@ -202,7 +202,7 @@ def test_every_code_of_the_table_is_understood_without_details_too(code: str) ->
     ("status", "reason"), [(401, "credentials_refused"), (429, "rate_limited"), (418, "provider_refused")]
 )
 def test_an_answer_without_words_is_told_by_its_status(body: dict[str, Any], status: int, reason: str) -> None:
-    assert fcm.Answer(status, body, None).meaning.reason == reason
+    assert fcm.Answer(status=status, body=body).meaning.reason == reason
 
 
 async def test_a_front_ends_page_defers(sandbox: Sandbox, android: Android) -> None:

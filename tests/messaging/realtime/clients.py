@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from messaging.realtime import tokens
 from tests.live import LiveSystem
 
-LIMIT = 10.0
+LIMIT = 30.0
 
 
 class Client:

@@ -79,3 +79,4 @@ async def test_whom_a_killed_process_held_goes_unless_he_came_back_elsewhere(web
     async with client(web, "carol") as carol:
         await carol.hear("welcome")
         await heard.come((COMES, "carol"), (COMES, "dave"), (GOES, "dave"))
+        assert (GOES, "carol") not in heard.events

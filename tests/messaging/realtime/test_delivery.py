@@ -37,14 +37,14 @@ class Sender:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
-    async def settled(self, message: str, status: str, reason: str = "") -> None:
-        """The record comes to say so of the message's only delivery."""
+    async def settled(self, message: str, status: str, reason: str = "") -> list[DeliveryRow]:
+        """The message's only delivery, once the record says so of it."""
 
         def found() -> list[DeliveryRow]:
             rows = feedback.deliveries("acme", "live", message).data
             return [row for row in rows if (row.status, row.reason) == (status, reason)]
 
-        await asyncio.to_thread(wait_for, found, what=f"{status} {reason} in the record")
+        return await asyncio.to_thread(wait_for, found, what=f"{status} {reason} in the record")
 
 
 @pytest.fixture
@@ -97,4 +97,4 @@ async def test_what_overflows_an_inbox_is_reported_and_its_receiver_told(web: Li
 
 
 async def test_what_nobody_fetches_in_time_expires(sender: Sender) -> None:
-    await sender.settled(await sender.send("late", ttl=1), "expired", "expired")
+    assert len(await sender.settled(await sender.send("late", ttl=1), "expired", "expired")) == 1

@@ -16,7 +16,7 @@ from messaging.realtime import tokens
 from sprayer_project import redis
 from tests.live import LiveSystem, wait_for
 from tests.messaging.inboxes import message, recipient, send
-from tests.messaging.realtime.clients import http
+from tests.messaging.realtime.clients import LIMIT, http
 
 pytestmark = pytest.mark.services
 
@@ -138,8 +138,9 @@ async def test_a_stream_sends_comments_while_there_is_nothing_to_say(web: LiveSy
     async with http(web) as alice, alice.stream() as stream:
         await stream.hear("welcome")
         while stream.comments < 2:
-            line = await asyncio.wait_for(anext(stream.lines), 10)
+            line = await asyncio.wait_for(anext(stream.lines), LIMIT)
             stream.note(line, "")
+        assert stream.comments == 2
 
 
 async def test_a_stream_ends_with_its_token(web: LiveSystem) -> None:

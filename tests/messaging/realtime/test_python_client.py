@@ -18,7 +18,7 @@ from tests.messaging.inboxes import message, recipient, send
 from tests.scripted import Socket, scripted
 
 pytestmark = pytest.mark.services
-LIMIT = 10.0
+LIMIT = 30.0
 
 
 @pytest.fixture(autouse=True)
