@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from pymongo import UpdateMany, UpdateOne
 
 from feedback import bulk, counting
@@ -16,7 +17,10 @@ from feedback.counting import Tally
 from feedback.documents import Collection, PeriodTotals, collection
 from feedback.periods import BELOW, KEPT, Interval, Period, finest
 from feedback.speeds import accepted_at
+from sprayer_project.errors import STORE_ERRORS
 from tenants import selectors as tenants
+
+log = structlog.get_logger(__name__)
 
 _SHARE = 10
 """A period is counted again after so many times the time that counting took; an old one after a share of its age."""
@@ -47,13 +51,22 @@ def mark(periods: Iterable[Period]) -> None:
 
 
 def roll_up(limit: int, now: datetime | None = None) -> int:
-    """Count the periods that are marked and due; returns how many. Safe to run twice at once."""
+    """Count the periods that are marked and due; returns how many. Safe to run twice at once.
+
+    One that cannot be counted waits, and holds up no other.
+    """
     now = now or datetime.now(UTC)
     query = {"stale": True, "next_at": {"$not": {"$gt": now}}}
     stale = list(totals().find(query, {"channels": 0, "speeds": 0}).limit(limit))
     kept = tenants.retentions() if stale else {}
     for found in stale:
-        _store(found, now, kept)
+        try:
+            _store(found, now, kept)
+        except STORE_ERRORS:
+            raise
+        except Exception:
+            log.exception("a period could not be counted", tenant=found["tenant"], period=found["_id"])
+            totals().update_one({"_id": found["_id"]}, {"$set": {"next_at": now + _LONGEST}})
     return len(stale)
 
 

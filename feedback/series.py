@@ -63,12 +63,7 @@ def series(
     channel: str | None = None,
 ) -> Series:
     """The periods that begin from since until before until. Raises Invalid for more than MOST of them."""
-    length = LENGTH[interval]
-    end = floor(now, interval) + length if until is None else _ceiling(until, interval)
-    start = end - DEFAULT[interval] * length if since is None else floor(since, interval)
-    if (end - start) / length > MOST:
-        detail = f"These are more than {MOST} periods: ask for a shorter time, or for longer periods."
-        raise Invalid("too_many_periods", detail, "?since")
+    start, end = _bounds(interval, now, since, until)
     rows, together = [], Tally()
     for found in _found(tenant, mode, interval, start, end):
         counts, speeds = found.get("channels", {}), found.get("speeds", {})
@@ -87,6 +82,21 @@ def series(
         latency={name: _latencies(speeds) for name, speeds in sorted(together.speeds.items())},
         overall=_latencies(_over_all(together.speeds)),
     )
+
+
+def _bounds(
+    interval: Interval, now: datetime, since: datetime | None, until: datetime | None
+) -> tuple[datetime, datetime]:
+    length = LENGTH[interval]
+    try:
+        end = floor(now, interval) + length if until is None else _ceiling(until, interval)
+        start = end - DEFAULT[interval] * length if since is None else floor(since, interval)
+    except OverflowError as error:
+        raise Invalid("invalid_time", "There are no periods so far away.", "?until") from error
+    if (end - start) / length > MOST:
+        detail = f"These are more than {MOST} periods: ask for a shorter time, or for longer periods."
+        raise Invalid("too_many_periods", detail, "?since")
+    return start, end
 
 
 def ever(tenant: str, statuses: Collection[Status]) -> bool:

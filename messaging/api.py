@@ -1,7 +1,7 @@
 """The REST API of messages."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from django.utils.dateparse import parse_datetime
@@ -257,8 +257,8 @@ def time_of(asked: Mapping[str, str], name: str) -> datetime | None:
         return None
     try:
         at = parse_datetime(raw)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise Invalid("invalid_time", f"{name} is an RFC 3339 time such as 2026-12-01T09:00:00Z.", f"?{name}")
-    return at
+        if at is not None and at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise Invalid("invalid_time", f"{name} is an RFC 3339 time such as 2026-12-01T09:00:00Z.", f"?{name}")

@@ -7,6 +7,8 @@ from typing import Any
 from django import forms
 
 from messaging import channels
+from messaging.channel_forms import address_of
+from sprayer_project import json_text
 from sprayer_project.errors import SprayerError
 from subscriptions.inputs import AddressInput
 from subscriptions.reaching import ReceiverRow
@@ -20,12 +22,7 @@ def labels(only_addressed: bool = False) -> list[tuple[str, str]]:
 
 def address_input(channel: str, text: str) -> AddressInput:
     """A Web Push subscription is an object, written as JSON; a channel that wants text refuses an object."""
-    if text.startswith("{"):
-        try:
-            return AddressInput(channel, json.loads(text))
-        except ValueError:
-            return AddressInput(channel, text)
-    return AddressInput(channel, text)
+    return AddressInput(channel, address_of(text))
 
 
 class AddressForm(forms.Form):
@@ -66,8 +63,8 @@ class ReceiverForm(forms.Form):
     def clean_attributes(self) -> dict[str, Any]:
         raw = self.cleaned_data["attributes"].strip()
         try:
-            found = json.loads(raw) if raw else {}
-        except (ValueError, RecursionError) as error:
+            found = json_text.parse(raw) if raw else {}
+        except ValueError as error:
             raise forms.ValidationError(f"This is not JSON: {error}") from error
         if not isinstance(found, dict):
             raise forms.ValidationError("Attributes are one JSON object.")

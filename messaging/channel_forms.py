@@ -1,6 +1,5 @@
 """A channel's own Config as people fill it in: stored secrets are never shown, and stay unless they are replaced."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from messaging.channels.base import Channel
 from messaging.pacing import Pacing
 from messaging.secret_fields import secret_fields
 from sprayer_project.errors import NotFound
+from subscriptions.addresses import written
 from tenants import selectors as tenants
 from tenants.selectors import ChannelSettings
 
@@ -142,7 +142,7 @@ def channel_named(name: str) -> Channel:
 def address_of(text: str) -> Any:
     """An address as it is typed, unchecked: a browser's subscription is written as JSON."""
     try:
-        return json.loads(text) if text.startswith("{") else text
+        return written(text)
     except ValueError:
         return text
 

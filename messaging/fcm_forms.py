@@ -13,6 +13,7 @@ from django import forms
 from google.auth.crypt import RSASigner
 
 from messaging.secret_fields import SecretText
+from sprayer_project import json_text
 
 TOKEN_URIS = ("https://oauth2.googleapis.com/token", "https://accounts.google.com/o/oauth2/token")
 _project = r"^[a-z][a-z0-9.:-]{3,100}$"
@@ -34,7 +35,7 @@ class FcmConfig(forms.Form):
     def clean_service_account(self) -> str:
         """The document with nothing in it but what is used."""
         try:
-            document = json.loads(self.cleaned_data["service_account"])
+            document = json_text.parse(self.cleaned_data["service_account"])
         except ValueError as error:
             raise forms.ValidationError(f"This is not JSON: {error}") from error
         if not isinstance(document, dict) or document.get("type") != "service_account":

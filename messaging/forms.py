@@ -6,12 +6,18 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django import forms
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.http import QueryDict
 
 from feedback.events import Status
 from messaging import channels, search, selectors
 
 _LOCAL_TIME = "%Y-%m-%dT%H:%M"
+_CALENDAR = (
+    MinValueValidator(datetime(1970, 1, 1, tzinfo=UTC)),
+    MaxValueValidator(datetime(9999, 1, 1, tzinfo=UTC)),
+)
+"""What has a time in every zone."""
 
 
 def choices(every: str, names: Sequence[str]) -> list[tuple[str, str]]:
@@ -21,7 +27,7 @@ def choices(every: str, names: Sequence[str]) -> list[tuple[str, str]]:
 def time_field(label: str, **options: Any) -> forms.DateTimeField:
     """A time in the zone of zone_field, which in_zone puts into UTC."""
     widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_LOCAL_TIME)
-    return forms.DateTimeField(required=False, label=label, widget=widget, **options)
+    return forms.DateTimeField(required=False, label=label, widget=widget, validators=_CALENDAR, **options)
 
 
 def zone_field() -> forms.CharField:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from messaging.channels.base import Look
+from sprayer_project import json_text
 
 
 def pretty(value: Any) -> str:
@@ -15,7 +16,7 @@ def pretty(value: Any) -> str:
 def decoded(text: str) -> Any:
     """What JSON says; None for what is none."""
     try:
-        return json.loads(text)
+        return json_text.parse(text)
     except ValueError:
         return None
 

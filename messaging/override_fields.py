@@ -10,6 +10,7 @@ from rest_framework import serializers
 from messaging.channels import registry
 from messaging.channels.base import Channel
 from messaging.forms import LongText
+from sprayer_project import json_text
 
 _MORE = {"rows": 3, "class": "mono", "spellcheck": "false"}
 
@@ -28,7 +29,7 @@ class JsonField(forms.CharField):
         if not text:
             return None
         try:
-            return json.loads(text)
+            return json_text.parse(text)
         except ValueError as error:
             if text[0] in '{["':
                 raise forms.ValidationError(f"This is not JSON: {error}") from error

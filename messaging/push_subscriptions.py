@@ -16,7 +16,7 @@ from django.conf import settings
 from yarl import URL
 
 from messaging.vapid import from_base64url, to_base64url
-from sprayer_project import outbound
+from sprayer_project import json_text, outbound
 
 MAX_TEXT = 3_993
 """Bytes before encryption: a push service takes 4,096, of which the header, padding and tag are 103 (RFC 8291, 4)."""
@@ -78,8 +78,8 @@ def cleaned(value: Any) -> Subscription:
 def _object(value: Any) -> Mapping[str, Any]:
     if isinstance(value, str) and len(value) <= _MAX_JSON:
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
+            value = json_text.parse(value)
+        except ValueError:
             value = None
     if not isinstance(value, dict):
         raise ValueError("A Web Push address is the browser's subscription object, or its JSON.")

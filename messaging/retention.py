@@ -7,6 +7,7 @@ import structlog
 from feedback import pruning
 from messaging.documents import Message
 from messaging.serializers import LATEST_START, MAX_TTL
+from sprayer_project.errors import STORE_ERRORS
 from sprayer_project.ids import first_id
 from sprayer_project.mongo import DURABLE
 from tenants import selectors as tenants
@@ -22,13 +23,18 @@ _LONGEST_LIFE = LATEST_START + timedelta(seconds=MAX_TTL)
 def prune() -> int:
     """Remove what is over for longer than its tenant keeps it; returns how many rows and messages, bounded.
 
-    A message goes after its deliveries, so that a crash leaves nothing that is not found again.
+    A message goes after its deliveries, so that a crash leaves nothing that is not found again. A tenant of which
+    nothing can be removed holds up no other.
     """
     now = datetime.now(UTC)
     removed = 0
     for tenant, days in tenants.retentions().items():
-        if days:
-            removed += prune_tenant(tenant, now - timedelta(days=days))
+        try:
+            removed += prune_tenant(tenant, now - timedelta(days=days)) if days else 0
+        except STORE_ERRORS:
+            raise
+        except Exception:
+            log.exception("a tenant could not be pruned", tenant=tenant)
     return removed
 
 

@@ -3,7 +3,6 @@
 A message's id begins with its time, so that a period and a cursor are ranges of ids, which every index ends with.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +11,7 @@ from typing import Any
 from messaging import channels
 from sprayer_project.errors import Invalid
 from sprayer_project.ids import first_id
-from subscriptions.addresses import address_hash
+from subscriptions.addresses import address_hash, written
 
 STATUSES = ("scheduled", "accepted", "routing", "routed", "settled", "cancelled", "expired")
 _LEADS = (
@@ -100,8 +99,7 @@ def hash_of(tenant: str, channel: str | None, address: str | None) -> str | None
         raise Invalid("missing_channel", "Say on which channel this address is: ?channel=...", "?channel")
     found = channels.channel(channel)
     try:
-        value = json.loads(address) if address.startswith("{") else address
-        cleaned = found.clean_address(value)
+        cleaned = found.clean_address(written(address))
     except ValueError as error:
         raise Invalid("invalid_address", f"Not an address of {channel}: {error}", "?address") from error
     return address_hash(tenant, channel, cleaned)

@@ -15,6 +15,7 @@ from messaging.forms import LongText, in_zone, time_field, zone_field
 from messaging.override_fields import JsonField
 from messaging.selectors import MessageRow
 from messaging.serializers import MAX_TTL
+from subscriptions.addresses import written
 
 _NAMES = {"rows": 2, "spellcheck": "false"}
 
@@ -86,7 +87,7 @@ class SendForm(forms.Form):
         """A browser's subscription is written as JSON."""
         lines = _names(self.cleaned_data["addresses"])
         try:
-            return [json.loads(line) if line.startswith("{") else line for line in lines]
+            return [written(line) for line in lines]
         except ValueError as error:
             raise forms.ValidationError(f"This is not JSON: {error}") from error
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from sprayer_project import json_text
 from sprayer_project.errors import Invalid
 
 T = TypeVar("T")
@@ -32,7 +33,7 @@ def decode(cursor: str | None) -> Any | None:
     if not cursor:
         return None
     try:
-        return json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        return json_text.parse(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (ValueError, binascii.Error, UnicodeDecodeError) as error:
         raise Invalid("invalid_cursor", "Pass next_cursor of an earlier answer unchanged.", "?cursor") from error
 

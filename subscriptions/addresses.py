@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any, Protocol
 
+from sprayer_project import json_text
 from sprayer_project.errors import Invalid
 
 
@@ -54,6 +55,14 @@ def kind_of(channel: str) -> AddressKind:
 def is_device(channel: str) -> bool:
     """Also for what is in the record of a channel that is no more."""
     return channel in _kinds and _kinds[channel].address_is_device
+
+
+def written(text: str) -> Any:
+    """An address as it is typed or stands in a path, unchecked; a browser's subscription is its JSON.
+
+    Raises ValueError for what only looks like JSON.
+    """
+    return json_text.parse(text) if text.startswith("{") else text
 
 
 def address_hash(tenant: str, channel: str, address: str) -> str:

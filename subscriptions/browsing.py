@@ -1,6 +1,5 @@
 """Looking around in the record: for people, and for whoever takes all of it away page by page."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,15 +30,13 @@ def receivers(tenant: str, prefix: str, cursor: str | None, limit: int) -> Page[
 
 def receivers_at(tenant: str, address: str) -> list[ReceiverRow]:
     """Those who have just this address, on whatever channel, by name. A Web Push subscription is its JSON text."""
-    values: list[Any] = [address]
-    if address.startswith("{"):
-        try:
-            values.append(json.loads(address))
-        except ValueError:
-            return []
+    try:
+        value = addresses.written(address)
+    except ValueError:
+        return []
     found: dict[str, ReceiverRow] = {}
     for channel in addresses.channels():
-        if hashes := _hashes(tenant, channel, values):
+        if hashes := _hashes(tenant, channel, (address, value)):
             found |= {row.name: row for row in record.holders(tenant, channel, hashes)}
     return [found[name] for name in sorted(found)]
 

@@ -4,7 +4,6 @@ A receiver's address has a health of its own; this is for addresses that are nob
 a lifted one keeps only that, so that an older report of a bounce does not bring it back.
 """
 
-import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -26,7 +25,7 @@ def clean(tenant: str, channel: str, text: str) -> CleanAddress:
     try:
         if not kind.needs_address:
             raise ValueError(f"{channel} has no addresses.")
-        address = kind.clean_address(json.loads(text) if text.startswith("{") else text)
+        address = kind.clean_address(addresses.written(text))
         return CleanAddress(channel, address, addresses.address_hash(tenant, channel, address))
     except ValueError as error:
         raise Invalid("invalid_address", f"Not an address of {channel}: {error}", "/address") from error

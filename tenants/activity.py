@@ -5,7 +5,6 @@ a killed process had not written is missing, and so is what happened while Redis
 in them.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from typing import Any
 import orjson
 import structlog
 from django.conf import settings
-from django.urls import ResolverMatch
 from redis.exceptions import RedisError
 
 from sprayer_project import paging, redis, tail
@@ -29,10 +27,6 @@ REQUEST, MESSAGE = "request", "message.accepted"
 """The types of what is kept."""
 _DAY, _MESSAGES = 86_400, 1_000
 _LINGER, _BATCH, _MOST, _CHUNK = 0.25, 1_000, 20_000, 500
-_NAMED = frozenset({"message", "delivery", "webhook"})
-"""Path parameters that are ids of ours; the others may be a person's name or address."""
-_id = re.compile(r"[a-z]{2,4}_[0-9a-z]{20,80}")
-_parameter = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +72,6 @@ def note_message(tenant: str, row: Mapping[str, Any]) -> None:
     """One message that was accepted. Returns at once."""
     if settings.REQUEST_LOG:
         _waiting.add([(messages_of(tenant), {"type": MESSAGE, "at": text_of(datetime.now(UTC)), **row})])
-
-
-def path_of(match: ResolverMatch) -> str:
-    """A request's path, where the tenant's own names are left out: /api/v1/receivers/{receiver}/tokens."""
-
-    def value(found: re.Match[str]) -> str:
-        name = found[1]
-        given = str(match.kwargs.get(name, ""))
-        return given if name in _NAMED and _id.fullmatch(given) else f"{{{name}}}"
-
-    return "/" + _parameter.sub(value, match.route)
 
 
 def requests(tenant: str, wanted: Callable[[Request], bool], cursor: str | None, limit: int) -> paging.Page[Request]:

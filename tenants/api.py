@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 import tenants.openapi  # noqa: F401  (registers the security scheme)
 from sprayer_project import mongo
 from sprayer_project.errors import Limited, SprayerError, TooLarge
-from sprayer_project.logs import REQUEST_ID
+from sprayer_project.logs import REQUEST_ID, path_of
 from tenants import activity, console, limiter
 from tenants.authentication import Caller
 
@@ -98,7 +98,7 @@ class ApiView(APIView):
             "at": activity.text_of(datetime.now(UTC) - timedelta(seconds=seconds)),
             "mode": self.known.mode,
             "method": request.method,
-            "path": activity.path_of(request.resolver_match),
+            "path": path_of(request.resolver_match),
             "status": answer.status_code if answer is not None else 500,
             "ms": round(seconds * 1000, 1),
             "key": self.known.key_id,

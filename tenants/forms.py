@@ -8,8 +8,8 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from tenants.models import ApiKey, Tenant
-from tenants.rights import ROLES, SCOPES, may_give
+from tenants.models import MOST_RETENTION, ApiKey, Tenant
+from tenants.rights import ROLES, SCOPES, may_give, may_make_key
 
 _NO_END = "0"
 _LIVES = {"7": "7 days", "30": "30 days", "90": "90 days", "365": "1 year", _NO_END: "It does not expire"}
@@ -41,7 +41,9 @@ class TenantForm(forms.Form):
     """A tenant's own settings. It may keep things shorter than the operators say, and longer where they did say so."""
 
     name = forms.CharField(max_length=200)
-    retention_days = forms.IntegerField(label="Retention in days", required=False, min_value=1)
+    retention_days = forms.IntegerField(
+        label="Retention in days", required=False, min_value=1, max_value=MOST_RETENTION
+    )
     confirm = forms.BooleanField(label="Remove at once, for ever, what is older than the shorter time", required=False)
 
     def __init__(self, tenant: Tenant, data: Any = None) -> None:
@@ -119,7 +121,7 @@ class SlugForm(forms.Form):
 
 
 class KeyForm(forms.Form):
-    """A new API key."""
+    """A new API key, with scopes that its maker's role may give."""
 
     name = forms.CharField(
         max_length=100, help_text="Where it will be used, so that you recognise it: billing service."
@@ -131,13 +133,18 @@ class KeyForm(forms.Form):
         help_text="Test keys send to the sandbox: nothing reaches a real phone or mailbox.",
     )
     scopes = forms.MultipleChoiceField(
-        choices=[(scope, scope) for scope in SCOPES],
         initial=["messages:send", "messages:read"],
         widget=forms.CheckboxSelectMultiple,
-        help_text="Give it what it needs and no more. admin includes all the others.",
+        help_text="Give it what it needs and no more. admin includes all the others, and only admins can give it.",
         error_messages={"required": "Choose at least one scope."},
     )
     life = forms.ChoiceField(label="Expires after", choices=list(_LIVES.items()), initial="90")
+
+    def __init__(self, maker: str, data: Any = None) -> None:
+        super().__init__(data)
+        scopes = self.fields["scopes"]
+        assert isinstance(scopes, forms.MultipleChoiceField)
+        scopes.choices = [(scope, scope) for scope in SCOPES if may_make_key(maker, [scope])]
 
     def clean_mode(self) -> str:
         return ApiKey.Mode(self.cleaned_data["mode"]).value

@@ -4,12 +4,14 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
-from django.core.validators import RegexValidator
+from django.core.validators import MaxValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
 from sprayer_project.ids import new_id
 
+MOST_RETENTION = 3650
+"""Days of a retention that ends: ten years."""
 SLUG_PATTERN = r"^[a-z0-9][a-z0-9-]{0,38}[a-z0-9]\Z"
 
 
@@ -74,6 +76,7 @@ class Tenant(models.Model):
     retention_days = models.PositiveSmallIntegerField(
         null=True,
         blank=True,
+        validators=[MaxValueValidator(MOST_RETENTION)],
         help_text="Days that messages and deliveries are kept after their end; 0: for ever, empty: the default.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)

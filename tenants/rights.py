@@ -1,5 +1,7 @@
 """Who may do what: scopes of API keys, roles of members, and the two refusals."""
 
+from collections.abc import Collection
+
 from sprayer_project.errors import SprayerError
 
 SCOPES = (
@@ -19,6 +21,7 @@ RIGHTS = {
     "read": "viewer",
     "send": "developer",
     "keys": "developer",
+    "admin_keys": "admin",
     "webhooks": "developer",
     "receivers": "developer",
     "channels": "admin",
@@ -45,6 +48,11 @@ class Forbidden(SprayerError):
 def can(role: str, right: str) -> bool:
     """Raises ValueError or KeyError for a role or right that does not exist."""
     return ROLES.index(role) >= ROLES.index(RIGHTS[right])
+
+
+def may_make_key(role: str, scopes: Collection[str]) -> bool:
+    """Whether somebody with this role may get to see a new key with these scopes: admin does what no developer may."""
+    return can(role, "admin_keys" if "admin" in scopes else "keys")
 
 
 def may_give(giver: str, role: str) -> bool:

@@ -8,6 +8,7 @@ from sprayer_project.errors import Conflict
 from tenants import console, selectors, services
 from tenants.forms import KeyForm, KeyRotationForm
 from tenants.models import ApiKey, Membership
+from tenants.rights import Forbidden, may_make_key
 
 
 @console.page()
@@ -19,7 +20,7 @@ def keys(request: HttpRequest, member: Membership) -> HttpResponse:
 @console.page("keys", methods=("GET", "HEAD", "POST"))
 def new_key(request: HttpRequest, member: Membership) -> HttpResponse:
     """The form of a new key, and once, in the answer that creates it, the key itself."""
-    form = KeyForm(request.POST or None)
+    form = KeyForm(member.role, request.POST or None)
     if request.method == "POST" and form.is_valid():
         values = form.cleaned_data
         key, plain = services.create_api_key(
@@ -41,6 +42,8 @@ def new_key(request: HttpRequest, member: Membership) -> HttpResponse:
 def rotate_key(request: HttpRequest, member: Membership, key: str) -> HttpResponse:
     """Asks how long the old key goes on; then shows the new one, once."""
     old, form = _key(member, key), KeyRotationForm(request.POST or None)
+    if not may_make_key(member.role, old.scopes):
+        raise Forbidden("missing_right", f"Your role here, {member.role}, does not rotate a key with the scope admin.")
     if request.method == "POST" and form.is_valid():
         overlap = form.cleaned_data["overlap"]
         try:
@@ -74,4 +77,5 @@ def _key(member: Membership, key: str) -> ApiKey:
 
 def _keys_context(member: Membership) -> dict[str, object]:
     found: list[ApiKey] = list(selectors.api_keys(member.tenant.slug))
-    return {"section": "keys", "keys": [(key, key.state()) for key in found]}
+    rows = [(key, key.state(), not key.replaced_by and may_make_key(member.role, key.scopes)) for key in found]
+    return {"section": "keys", "keys": rows}

@@ -6,6 +6,7 @@ from typing import Any
 
 from messaging.channels.base import Outgoing
 from messaging.realtime.connection import Start
+from sprayer_project import json_text
 from sprayer_project.errors import SprayerError
 from sprayer_project.ids import order_of
 
@@ -39,8 +40,8 @@ def decode(text: str | None) -> dict[str, Any]:
     if text is None:
         raise BadFrame("bad_frame", "Frames are text, not binary.")
     try:
-        body = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        body = json_text.parse(text)
+    except ValueError as error:
         raise BadFrame("bad_frame", "A frame is one JSON object with a type.") from error
     if not isinstance(body, dict) or not isinstance(body.get("type"), str):
         raise BadFrame("bad_frame", "A frame is one JSON object with a type.")

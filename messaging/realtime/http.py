@@ -15,7 +15,7 @@ from messaging.realtime import access, frames, hub
 from messaging.realtime.bucket import Buckets
 from messaging.realtime.refusals import Restarting, TooFast
 from messaging.realtime.tokens import Claims
-from sprayer_project import errors
+from sprayer_project import errors, json_text
 from sprayer_project.errors import Invalid, SprayerError, TooLarge
 from sprayer_project.logs import new_request_id
 
@@ -187,8 +187,8 @@ def resume_point(call: Call) -> tuple[str | None, int | None]:
 async def place(call: Call) -> tuple[str, int]:
     """epoch and offset of a JSON body. Raises Invalid, TooLarge."""
     try:
-        body = json.loads(await call.body())
-    except (ValueError, RecursionError) as error:
+        body = json_text.parse(await call.body())
+    except ValueError as error:
         raise Invalid("malformed_json", "The body is one JSON object.", "") from error
     if not isinstance(body, dict):
         raise Invalid("malformed_json", "The body is one JSON object.", "")

@@ -17,6 +17,7 @@ from feedback.periods import Interval
 from feedback.series import Series, series
 from sprayer_project.errors import Invalid
 from sprayer_project.ids import first_id, new_id
+from tenants.models import Tenant
 from tests.conftest import TenantUnderTest
 from tests.feedback.stories import event, random_story, shuffled, winner
 
@@ -81,6 +82,19 @@ def test_late_and_repeated_events_change_the_period_of_their_message(acme: Tenan
         roll_up()
     for interval in Interval:
         assert read(interval).channels == {"sms": {"sent": 19, "delivered": 1}}
+
+
+def test_a_period_that_cannot_be_counted_waits_and_holds_up_no_other(
+    acme: TenantUnderTest, globex: TenantUnderTest
+) -> None:
+    Tenant.objects.filter(slug="globex").update(retention_days=1_000_000)
+    services.write([sent(NOON, tenant="globex"), sent(NOON)])
+    roll_up()
+    assert read(Interval.DAY).channels == {"sms": {"sent": 1}}
+    Tenant.objects.filter(slug="globex").update(retention_days=None)
+    while rollups.roll_up(100, NOW + timedelta(hours=8)):
+        pass
+    assert series("globex", "live", Interval.DAY, NOW, **YESTERDAY).channels == {"sms": {"sent": 1}}
 
 
 def test_two_writers_and_two_sweepers_at_once_give_the_totals_of_the_model(acme: TenantUnderTest) -> None:

@@ -80,6 +80,16 @@ def test_a_tenant_has_days_of_its_own(acme: TenantUnderTest, globex: TenantUnder
     assert Message._get_collection().find_one({"_id": kept})
 
 
+def test_a_tenant_of_which_nothing_can_be_removed_holds_up_no_other(
+    acme: TenantUnderTest, globex: TenantUnderTest, settings: Settings
+) -> None:
+    settings.RETENTION_DAYS = 30
+    Tenant.objects.filter(slug="acme").update(retention_days=1_000_000)
+    over(31, "globex")
+    assert retention.prune()
+    assert left() == (0, 0, 0)
+
+
 def test_a_message_that_waits_for_its_time_stays(acme: TenantUnderTest, settings: Settings) -> None:
     settings.RETENTION_DAYS = 1
     old = new_id("msg", datetime.now(UTC) - timedelta(days=300))

@@ -3,7 +3,7 @@
 import pytest
 from django.test import Client
 
-from tenants import selectors
+from tenants import selectors, services
 from tenants.authentication import caller_of
 from tenants.models import ApiKey, User
 from tests.conftest import TenantUnderTest
@@ -114,6 +114,28 @@ def test_a_key_is_replaced_once(acme: TenantUnderTest) -> None:
     client.post(f"/t/acme/keys/{key.id}/rotate", {"overlap": "24"})
     page = client.post(f"/t/acme/keys/{key.id}/rotate", {"overlap": "24"}, follow=True).content.decode()
     assert "The key is replaced" in page
+
+
+def test_a_developer_makes_and_rotates_no_key_with_the_scope_admin(acme: TenantUnderTest) -> None:
+    assert acme.viewer is not None
+    services.add_member("acme", acme.viewer.email, "developer")
+    bob, admins = _as(acme.viewer), ApiKey.objects.get(name="first key")
+    assert 'value="admin"' not in bob.get("/t/acme/keys/new").content.decode()
+    assert "Select a valid choice" in _new_key(bob, scopes=["messages:send", "admin"])
+    path = f"/t/acme/keys/{admins.id}/rotate"
+    assert [bob.get(path).status_code, bob.post(path, {"overlap": "24"}).status_code] == [403, 403]
+    assert "spr_test_" in _new_key(bob)
+    own = ApiKey.objects.get(name="billing")
+    listed = bob.get("/t/acme/keys").content.decode()
+    assert path not in listed and f"/t/acme/keys/{own.id}/rotate" in listed
+    assert "spr_test_" in bob.post(f"/t/acme/keys/{own.id}/rotate", {"overlap": "24"}).content.decode()
+    assert admins in ApiKey.objects.filter(replaced_by=None, expires_at=None)
+
+
+def test_an_admin_makes_a_key_with_the_scope_admin(acme: TenantUnderTest) -> None:
+    assert acme.viewer is not None
+    services.add_member("acme", acme.viewer.email, "admin")
+    assert "spr_test_" in _new_key(_as(acme.viewer), scopes=["admin"])
 
 
 def test_a_viewer_may_not_rotate_a_key(acme: TenantUnderTest) -> None:

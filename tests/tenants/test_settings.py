@@ -55,8 +55,10 @@ def test_a_shorter_retention_asks_before_it_removes(acme: TenantUnderTest) -> No
         (90, None, "91", False),
         (90, 365, "300", True),
         (90, 365, "366", False),
-        (0, None, "9999", True),
-        (90, 0, "9999", True),
+        (0, None, "3650", True),
+        (0, None, "3651", False),
+        (90, 0, "3650", True),
+        (90, 0, "1000000", False),
     ],
 )
 def test_only_operators_let_a_tenant_keep_things_longer(
