@@ -1,19 +1,27 @@
-"""Large groups in little time: rows inserted as they are, and the index told of them directly.
+"""Large groups and many rows in little time: inserted as they are, and the index told of groups directly.
 
 The services would do the same through one read of the record for each chunk, which the embedded MongoDB-compatible
 server answers by looking at every row for every name.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from bson import ObjectId
+from django.conf import settings
+from mongoengine import Document
+from pymongo import MongoClient
 
+from feedback.documents import Collection
+from sprayer_project.errors import STORE_ERRORS
 from subscriptions import documents, index
 from subscriptions.addresses import address_hash
 from subscriptions.index import IndexedAddress, ReceiverEntry
 from subscriptions.services import ensure_index, put_group
+from tests.live import wait_for
 
 _CHUNK = 1_000
 
@@ -67,3 +75,22 @@ def _insert(
         documents.receivers().insert_many(receivers, ordered=False)
         documents.subscriptions().insert_many(subscriptions, ordered=False)
     index.apply(tenant, entries)
+
+
+@contextmanager
+def patient(document: type[Document]) -> Iterator[Collection]:
+    """A document's collection, for a million rows: the product's client gives up a server that is busy for 1.25 s."""
+    with MongoClient[dict[str, Any]](settings.MONGODB_URL) as client:
+        yield client.get_default_database()[document._get_collection_name()]
+
+
+def count(roll_up: Callable[[], int], limit: float = 3_600) -> None:
+    """Have the sweeper's count repeated until nothing is left. A busy server costs a round, as it does the sweeper."""
+    wait_for(lambda: _counted(roll_up), limit, "the end of counting")
+
+
+def _counted(roll_up: Callable[[], int]) -> bool:
+    try:
+        return not roll_up()
+    except STORE_ERRORS:
+        return False

@@ -6,15 +6,18 @@ Both are messages to a group whose totals the sweeper has counted; nobody makes 
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import islice
 from statistics import median
 from typing import Any
 
 import httpx
 
+from benchmarks import seeding
 from benchmarks.system import ENVIRONMENT, TENANT, Bench
 from benchmarks.table import Row, row
 from feedback import services, updates
-from feedback.documents import Delivery, collection
+from feedback.documents import Delivery
 from feedback.events import DeliveryEvent, Status, delivery_id
 from messaging import services as messages
 from subscriptions.services import put_group, put_receiver, subscribe
@@ -29,8 +32,7 @@ _CALLS = 200
 def run(bench: Bench) -> list[Row]:
     large, small = _message(bench.sizes.deliveries), _message(_SMALL)
     counted = time.monotonic()
-    while services.roll_up(10):
-        pass
+    seeding.count(partial(services.roll_up, 10))
     counted = time.monotonic() - counted
     (web,) = bench.live.start("web", env=ENVIRONMENT)
     figures, references = [], []
@@ -54,26 +56,19 @@ def _message(number: int) -> str:
     subscribe(TENANT, group, group)
     body = {"to": {"groups": [group]}, "channels": ["http"], "content": {"title": "Hello"}, "ttl": 86_400}
     message = messages.accept(TENANT, "live", body).id
-    rows, chunk = collection(Delivery), list[dict[str, Any]]()
-    for found in _rows(message, number - 1):
-        chunk.append(found)
-        if len(chunk) == _CHUNK:
+    found = _rows(message, number - 1)
+    with seeding.patient(Delivery) as rows:
+        while chunk := list(islice(found, _CHUNK)):
             rows.insert_many(chunk, ordered=False)
-            chunk = []
-    if chunk:
-        rows.insert_many(chunk, ordered=False)
     services.write([_event(message, number - 1, group)])
     return message
 
 
 def _rows(message: str, number: int) -> Iterator[dict[str, Any]]:
     """As the feeder leaves them."""
-    names = ("tenant", "mode", "message", "channel", "receiver", "group", "address_hash", "address_masked")
     for index in range(number):
-        event = _event(message, index, "everybody")
-        slot, entry = updates.slot_of(event)
-        known = {name: getattr(event, name) for name in names} | {"expires_at": event.expires_at}
-        yield known | {"_id": event.delivery, "state": updates.state_of(event), "events": {slot: entry}}
+        (change,) = updates.merge([_event(message, index, "everybody")]).values()
+        yield updates.row(change)
 
 
 def _event(message: str, index: int, group: str) -> DeliveryEvent:

@@ -1,6 +1,7 @@
-"""Unordered bulks of upserts that several feeders make at once."""
+"""Unordered bulks that several feeders write at once."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from pymongo import UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError
@@ -11,8 +12,18 @@ _TRIES = 5
 _DUPLICATE_KEY = 11000
 
 
+def insert(collection: Collection, documents: Sequence[dict[str, Any]]) -> list[int]:
+    """Returns the indexes of those whose id is there already. Raises pymongo's errors."""
+    try:
+        if documents:
+            collection.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        return _duplicates(error)
+    return []
+
+
 def write(collection: Collection, operations: Sequence[UpdateOne | UpdateMany]) -> list[int]:
-    """Unordered; two feeders that insert the same document at once: the loser repeats, now as an update.
+    """Upserts; two feeders that insert the same document at once: the loser repeats, now as an update.
 
     Returns the indexes of the operations that were duplicate keys every time. Raises pymongo's errors.
     """
@@ -22,8 +33,13 @@ def write(collection: Collection, operations: Sequence[UpdateOne | UpdateMany]) 
             collection.bulk_write([operations[index] for index in left], ordered=False)
             return []
         except BulkWriteError as error:
-            failures = error.details["writeErrors"]
-            if error.details.get("writeConcernErrors") or any(found["code"] != _DUPLICATE_KEY for found in failures):
-                raise
-            left = [left[found["index"]] for found in failures]
+            left = [left[index] for index in _duplicates(error)]
     return left
+
+
+def _duplicates(error: BulkWriteError) -> list[int]:
+    """The indexes of duplicate keys. Raises the error where there is anything else."""
+    failures = error.details["writeErrors"]
+    if error.details.get("writeConcernErrors") or any(found["code"] != _DUPLICATE_KEY for found in failures):
+        raise error
+    return [found["index"] for found in failures]

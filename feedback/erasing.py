@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import orjson
 
@@ -37,14 +38,14 @@ def erase_deliveries(tenant: str, receiver: str, mark: str, before: datetime, li
 
 
 def erase_webhook_batches(tenant: str, names: Collection[str], mark: str, before: datetime, limit: int) -> int:
-    """Erase these names in up to `limit` batches, in events of messages from before that time; returns how many.
+    """Erase these names in up to `limit` batches, in events of messages, or about receivers, from before that time.
 
-    A request that is under way has the name. Safe to repeat.
+    Returns how many batches. A request that is under way has the name. Safe to repeat.
     """
     quoted = "|".join(re.escape(orjson.dumps(name).decode()) for name in names)
     waiting, changed = collection(WebhookBatch), 0
     for batch in waiting.find({"tenant": tenant, "body": {"$regex": f": ?(?:{quoted})"}}, {"body": 1}):
-        body = _without(batch["body"], names, mark, first_id("msg", before))
+        body = _without(batch["body"], names, mark, before)
         if body != batch["body"]:
             waiting.update_one({"_id": batch["_id"]}, {"$set": {"body": body}})
             changed += 1
@@ -53,11 +54,20 @@ def erase_webhook_batches(tenant: str, names: Collection[str], mark: str, before
     return changed
 
 
-def _without(body: str, names: Collection[str], mark: str, first: str) -> str:
+def _without(body: str, names: Collection[str], mark: str, before: datetime) -> str:
     told = orjson.loads(body)
     for item in told["data"]:
-        if item["message"] < first:
-            item["receiver"] = mark if item["receiver"] in names else item["receiver"]
+        if _is_older(item, before):
+            if item["receiver"] in names:
+                item["receiver"] = mark
+                item |= {"address": ""} if "address" in item else {}
             for key, value in item.get("metadata", {}).items():
                 item["metadata"][key] = mark if value in names else value
     return orjson.dumps(told).decode()
+
+
+def _is_older(item: dict[str, Any], before: datetime) -> bool:
+    """A delivery is as old as its message, what happened to a receiver as its own time says."""
+    if "message" in item:
+        return bool(item["message"] < first_id("msg", before))
+    return datetime.fromisoformat(item["at"]) < before

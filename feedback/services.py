@@ -60,7 +60,7 @@ async def areport_encoded(events: Iterable[str]) -> None:
 def write(events: Sequence[DeliveryEvent]) -> list[DeliveryEvent]:
     """Write events that passed updates.check: harmless in any order and any number of times.
 
-    One unordered bulk of upserts, then the version of the messages' totals: both are done when this returns.
+    Inserts and upserts in bulk, then the version of the messages' totals: both are done when this returns.
     Returns the events, of these and earlier ones, whose delivery became known only now.
     """
     nameless = [event for event in events if not event.delivery]
@@ -215,8 +215,13 @@ def _upsert(events: Sequence[DeliveryEvent]) -> None:
 
 
 def _bulk(changes: dict[Key, updates.Change]) -> set[Key]:
-    """One unordered bulk. What is a duplicate key every time is another tenant's: those keys are returned."""
-    keys = list(changes)
+    """New rows are inserted, which costs MongoDB a fraction of an upsert; then one bulk of upserts for all others.
+
+    What is a duplicate key every time is another tenant's: those keys are returned.
+    """
+    new = [key for key, change in changes.items() if change.first]
+    there = {new[index] for index in bulk.insert(selectors.rows(), [updates.row(changes[key]) for key in new])}
+    keys = [key for key, change in changes.items() if not change.first or key in there]
     failed = bulk.write(selectors.rows(), [updates.operation(changes[key]) for key in keys])
     return {keys[index] for index in failed}
 

@@ -38,6 +38,8 @@ class Change:
     known: dict[str, Any] = field(default_factory=dict)
     speed: dict[str, int] = field(default_factory=dict)
     provider_ids: set[str] = field(default_factory=set)
+    first: bool = False
+    """The outcome of the first attempt is among them: most likely there is no row yet."""
 
 
 def check(event: DeliveryEvent) -> DeliveryEvent:
@@ -146,7 +148,20 @@ def merge(events: Iterable[DeliveryEvent]) -> dict[tuple[str, str], Change]:
             change.speed[event.status.value] = min(bucket, change.speed.get(event.status.value, bucket))
         if event.provider_id:
             change.provider_ids.add(provider_key(event))
+        change.first |= event.round == event.attempt == 1
     return changes
+
+
+def row(change: Change) -> Value:
+    """What the upsert makes where there is no row."""
+    event = change.event
+    found: Value = {name: getattr(event, name) for name in ("tenant", "mode", "message", "channel")} | change.known
+    found |= {"_id": event.delivery, "state": change.state, "events": change.slots}
+    if change.speed:
+        found["speed"] = change.speed
+    if change.provider_ids:
+        found["provider_ids"] = sorted(change.provider_ids)
+    return found
 
 
 def operation(change: Change) -> UpdateOne:

@@ -151,12 +151,17 @@ class ImportChunk(Document):
     """Rows of a file that is being imported, in the order of their numbers: see messaging.imports.
 
     Its id is "<errand>/<number>". Once they are written the rows go, and what was bad of them stays for the report.
+    Both are JSON: not all that a file says is something that MongoDB keeps.
     """
 
     id = StringField(primary_key=True)
     tenant = StringField(required=True)
-    rows = ListField(DictField())
-    bad = ListField(DictField())
+    rows = StringField(required=True)
+    bad = StringField(required=True)
+    receivers = ListField(StringField())
+    """Whom rows and bad name."""
+    size = IntField(required=True)
+    """How many rows it had."""
     done = BooleanField(required=True)
     forget_at = DateTimeField(required=True)
 

@@ -1,5 +1,5 @@
-"""Erasing a receiver: its record, index, inbox, and its name and addresses in messages, deliveries and what feedback
-webhooks have still to get.
+"""Erasing a receiver: its record, index, inbox, and its name and addresses in messages, deliveries, files that are
+imported and what feedback webhooks have still to get.
 
 What is asked for is written down first, then done in bounded steps; the sweeper goes on where a step was not the last
 or a store was away, and looks again later: jobs that were under way may have written the name once more. Then the note
@@ -17,8 +17,9 @@ from pymongo import ReturnDocument
 from redis.exceptions import RedisError
 
 from feedback.erasing import erase_deliveries, erase_webhook_batches
-from messaging import inbox, payloads
+from messaging import imports, inbox, payloads
 from messaging.documents import Erasure, Message
+from sprayer_project.errors import STORE_ERRORS
 from sprayer_project.ids import first_id
 from sprayer_project.mongo import DURABLE
 from subscriptions import reaching, suppressions
@@ -61,6 +62,7 @@ def erase(tenant: str, receiver: str, key: str = "", by: User | None = None, ip:
         upsert=True,
         return_document=ReturnDocument.AFTER,
     )
+    imports.erase(tenant, receiver, note["mark"])
     subscriptions.erase_receiver(tenant, receiver)
     for name in note["names"]:
         suppressions.erase_address(tenant, name.removeprefix("addr:"))
@@ -71,11 +73,20 @@ def erase(tenant: str, receiver: str, key: str = "", by: User | None = None, ip:
 
 
 def go_on() -> int:
-    """Erasures that have more to do or have to look again; returns how many."""
-    found = list(_notes().find({"look_at": {"$lte": datetime.now(UTC)}}).limit(_LIMIT))
-    for note in found:
-        _step(note)
-    return len(found)
+    """Erasures that have more to do or have to look again; returns how many got further.
+
+    One that fails holds up no other, and is tried again the next time. Raises the errors of MongoDB that is away.
+    """
+    further = 0
+    for note in list(_notes().find({"look_at": {"$lte": datetime.now(UTC)}}).limit(_LIMIT)):
+        try:
+            _step(note)
+            further += 1
+        except STORE_ERRORS:
+            raise
+        except Exception:
+            log.exception("an erasure failed", tenant=note["tenant"], mark=note["mark"])
+    return further
 
 
 def _step(note: Mapping[str, Any]) -> bool:

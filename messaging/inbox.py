@@ -275,7 +275,8 @@ def _append_arguments(
     """Keys and arguments of inbox_append."""
     moment = now()
     expires = min(_milliseconds(message.expires_at), moment + int(settings.INBOX_AGE * 1000))
-    streams = [stream_key(message.tenant, recipient.receiver) for recipient in recipients]
+    before = stream_key(message.tenant, "")
+    streams = [before + redis.part_of_key(recipient.receiver) for recipient in recipients]
     metadata = json.dumps(dict(message.metadata), separators=(",", ":"))
     arguments: list[Any] = [int(restoring), moment, _new_epoch(), settings.INBOX_LENGTH, expires, expires + _DAY]
     arguments += [message.id, message.mode, frame, metadata, expires + _DAY, WAKE, message.tenant]

@@ -30,11 +30,8 @@ async def run(tenant: str, name: str, keys: Sequence[str], arguments: Sequence[A
 
 
 async def run_all(tenant: str, name: str, calls: Iterable[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
-    """Run one of them once for each keys and arguments: Redis works on one while the next are made ready."""
-    under_way = []
-    for keys, arguments in calls:
-        under_way.append(asyncio.ensure_future(run(tenant, name, keys, arguments)))
-        await asyncio.sleep(0)
+    """Run one of them once for each keys and arguments, in this order: Redis works on one while the next is packed."""
+    under_way = [run(tenant, name, keys, arguments) for keys, arguments in calls]
     answers = await asyncio.gather(*under_way, return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException):

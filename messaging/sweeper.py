@@ -183,14 +183,16 @@ ACTIONS: tuple[Callable[[], int], ...] = (
     look_after_accepted,
     release_deferred,
     expire,
-    roll_up,
-    roll_up_periods,
     finish_index,
     look_after_routed,
     put_back,
     forget_keys,
     errands.go_on,
 )
+
+
+COUNTING: tuple[Callable[[], int], ...] = (roll_up, roll_up_periods)
+"""What may take minutes where messages are large: done with pauses in proportion."""
 
 
 EVERY_MINUTE: tuple[Callable[[], int], ...] = (retention.prune, rollups.prune, erasure.go_on, removal.go_on)

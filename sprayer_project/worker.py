@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import signal
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,16 +127,20 @@ async def pause(attempt: int, stop: asyncio.Event) -> None:
     await _first(stop.wait(), _PAUSES[min(attempt, len(_PAUSES) - 1)])
 
 
-async def every(seconds: float, action: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """Run an action again and again until stop; a store that is away costs one round, a bug is logged."""
+async def every(seconds: float, action: Callable[[], Awaitable[None]], stop: asyncio.Event, *, rest: float = 0) -> None:
+    """Run an action again and again until stop; a store that is away costs one round, a bug is logged.
+
+    The pause is so many seconds, and at least `rest` times what the round took.
+    """
     while not stop.is_set():
+        began = time.monotonic()
         try:
             await action()
         except STORE_ERRORS as error:
             log.warning("waiting for a store", error=type(error).__name__)
         except Exception:
             log.exception("periodic action failed")
-        await _first(stop.wait(), seconds)
+        await _first(stop.wait(), max(seconds, rest * (time.monotonic() - began)))
 
 
 def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], name: str) -> None:
@@ -144,7 +149,7 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], name: str) -
     SPRAYER_HEALTH_FILE names a file whose modification time is renewed every five seconds while the loop turns.
     """
     raise_open_files_limit()
-    _collect_less()
+    collect_less()
     structlog.contextvars.bind_contextvars(daemon=name)
     uvloop.run(_run(main, name))
 
@@ -154,8 +159,8 @@ def raise_open_files_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _collect_less() -> None:
-    """What was imported stays: the garbage collector need not look at it, nor so often at what jobs make."""
+def collect_less() -> None:
+    """What was imported stays: the garbage collector need not look at it, nor so often at what comes."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

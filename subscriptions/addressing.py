@@ -76,8 +76,11 @@ def retire_address(tenant: str, channel: str, address_hash: str, reason: str, at
     raise Conflict("busy", "The address is being changed by others: repeat the retirement.", retry_after=1)
 
 
-def merged(row: ReceiverRow | None, addresses: Sequence[CleanAddress]) -> list[Values]:
-    """The addresses as they are after having been named now. row: what there was before."""
+def merged(row: ReceiverRow | None, addresses: Sequence[CleanAddress], keeps_retired: bool = False) -> list[Values]:
+    """The addresses as they are after having been named now. row: what there was before.
+
+    keeps_retired: whether what is retired and not named stays.
+    """
     known = {address.hash: address for address in row.addresses} if row else {}
     now, found = record.now(), []
     for address in addresses:
@@ -89,6 +92,9 @@ def merged(row: ReceiverRow | None, addresses: Sequence[CleanAddress]) -> list[V
         keeps_time = old and old.status == "active" and not is_device(address.channel)
         active_at = old.active_at if old and keeps_time else now
         found.append(values | {"created_at": old.created_at if old else now, "active_at": active_at})
+    if keeps_retired:
+        named = {address.hash for address in addresses}
+        found += [values_of(old) for old in known.values() if old.status == "retired" and old.hash not in named]
     return found
 
 

@@ -1,8 +1,9 @@
 """Receivers and subscriptions from files, as CSV or NDJSON: row by row, in batches of the writes that the API uses.
 
-A row with more than receiver, group and channels is all of its receiver, as a PUT is; one without leaves a receiver as
-it is, and makes it where there is none. A group that is not there is made. Everything may be repeated: an import that
-was interrupted goes on from any earlier line.
+A row with more than receiver, group and channels is all of its receiver, as a PUT is, but retired addresses that it
+does not name stay: a file knows of no opt-out. One without leaves a receiver as it is, and makes it where there is
+none. A group that is not there is made. Everything may be repeated: an import that was interrupted goes on from any
+earlier line.
 """
 
 import csv
@@ -21,6 +22,8 @@ from subscriptions.inputs import AddressInput, ReceiverInput, named
 BATCH = 500
 FORMATS = ("csv", "ndjson")
 _MAX_LINE = 256 * 1024
+_MAX_PROBLEM = 500
+"""Characters: what is wrong may quote a row at length."""
 _PLACE = frozenset({"receiver", "group", "channels"})
 _TOLD = frozenset({"created_at", "updated_at"})
 """What an export says and nobody can set."""
@@ -90,7 +93,7 @@ def _put_receivers(tenant: str, rows: Sequence[Row]) -> dict[str, str]:
         if row.values is not None:
             places = [AddressInput(channel, address) for channel, address in row.values["addresses"]]
             rest = {name: row.values[name] for name in ("attributes", "locale", "timezone")}
-            wanted[row.receiver] = ReceiverInput(row.receiver, places, **rest)
+            wanted[row.receiver] = ReceiverInput(row.receiver, places, **rest, keeps_retired=True)
     others = list(dict.fromkeys(row.receiver for row in rows if row.receiver not in wanted))
     for name in selectors.unknown_receivers(tenant, others):
         wanted[name] = ReceiverInput(name)
@@ -190,7 +193,7 @@ def _checked(line: int, found: dict[str, Any] | str) -> Row | Bad:
         return Bad(line, "", error.detail)
     problem = _shape(found)
     if problem:
-        return Bad(line, receiver, problem)
+        return Bad(line, receiver, problem[:_MAX_PROBLEM])
     channels = found.get("channels")
     reach = None if channels is None else tuple(channels)
     return Row(line, receiver, _values(found) if _RECEIVER & found.keys() else None, found.get("group"), reach)
@@ -232,4 +235,4 @@ def _is_place(value: Any) -> bool:
 
 
 def _problem(error: SprayerError) -> str:
-    return " ".join(found.detail for found in error.errors) or error.detail
+    return (" ".join(found.detail for found in error.errors) or error.detail)[:_MAX_PROBLEM]

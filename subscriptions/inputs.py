@@ -28,13 +28,14 @@ class AddressInput:
 
 @dataclass(frozen=True, slots=True)
 class ReceiverInput:
-    """All of a receiver: what is missing is empty afterwards."""
+    """All of a receiver: what is missing is empty afterwards, but with keeps_retired retired addresses stay."""
 
     name: str
     addresses: Sequence[AddressInput] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
     locale: str | None = None
     timezone: str | None = None
+    keeps_retired: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ All are idempotent. The record is written first and decides; the index follows a
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -67,6 +68,19 @@ KEEP = Keep.KEEP
 _Values = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A ReceiverInput, cleaned."""
+
+    values: _Values
+    addresses: list[CleanAddress]
+    keeps_retired: bool
+
+    def after(self, row: ReceiverRow | None) -> _Values:
+        """What the record has to say. row: what there was before."""
+        return self.values | {"addresses": addressing.merged(row, self.addresses, self.keeps_retired)}
+
+
 def put_receiver(
     tenant: str,
     name: str,
@@ -88,7 +102,7 @@ def put_receiver(
 
 def put_receivers(tenant: str, items: Sequence[ReceiverInput]) -> list[ReceiverRow | SprayerError]:
     """put_receiver for many: a row or what is wrong with the item, in their order."""
-    wanted: dict[str, tuple[_Values, list[CleanAddress]]] = {}
+    wanted: dict[str, _Wanted] = {}
     results: list[ReceiverRow | SprayerError | str] = []
     for item in items:
         try:
@@ -152,52 +166,52 @@ def erase_receiver(tenant: str, name: str) -> None:
     documents.receivers().update_many(left, {"$set": blank})
 
 
-def _cleaned(tenant: str, item: ReceiverInput) -> tuple[_Values, list[CleanAddress]]:
+def _cleaned(tenant: str, item: ReceiverInput) -> _Wanted:
     values = {
         "attributes": clean_attributes(item.attributes),
         "locale": clean_locale(item.locale),
         "timezone": clean_timezone(item.timezone),
     }
-    return values, clean_addresses(tenant, item.addresses)
+    return _Wanted(values, clean_addresses(tenant, item.addresses), item.keeps_retired)
 
 
-def _last_wins(wanted: dict[str, tuple[_Values, list[CleanAddress]]]) -> dict[str, tuple[_Values, list[CleanAddress]]]:
+def _last_wins(wanted: dict[str, _Wanted]) -> dict[str, _Wanted]:
     """Of the items that register one device the last has it."""
     taken: set[str] = set()
-    for name, (values, addresses) in reversed(wanted.items()):
-        wanted[name] = values, [address for address in addresses if address.hash not in taken]
-        taken |= {address.hash for address in addresses if is_device(address.channel)}
+    for name, item in reversed(wanted.items()):
+        wanted[name] = replace(item, addresses=[address for address in item.addresses if address.hash not in taken])
+        taken |= {address.hash for address in item.addresses if is_device(address.channel)}
     return wanted
 
 
-def _write(tenant: str, wanted: Mapping[str, tuple[_Values, list[CleanAddress]]]) -> dict[str, ReceiverRow]:
-    """Insert or change these receivers; whoever was deleted or inserted by others meanwhile is tried again."""
+def _write(tenant: str, wanted: Mapping[str, _Wanted]) -> dict[str, ReceiverRow]:
+    """Insert or change these receivers; whoever was inserted, changed or deleted by others meanwhile is tried again."""
     todo = set(wanted)
     for _ in range(_TRIES):
         if not todo:
             break
         before = _rows(tenant, todo)
-        operations = {name: _operation(tenant, name, before.get(name), *wanted[name]) for name in sorted(todo)}
-        taken = _bulk({name: operation for name, operation in operations.items() if operation})
+        operations = {name: _operation(tenant, name, before.get(name), wanted[name]) for name in sorted(todo)}
+        again, missed = _bulk({name: operation for name, operation in operations.items() if operation})
         rows = _rows(tenant, todo)
         for name in before.keys() & rows.keys():
             changes.tell(tenant, before[name], rows[name].addresses)
-        todo = taken | (todo - set(rows))
+            if missed and not _is_so(rows[name], wanted[name]):
+                again.add(name)
+        todo = again | (todo - set(rows))
     if todo:
         raise Conflict("busy", "The receivers are being changed by others: repeat the request.", retry_after=1)
     return _rows(tenant, wanted)
 
 
 def _operation(
-    tenant: str, name: str, row: ReceiverRow | None, values: _Values, addresses: list[CleanAddress]
+    tenant: str, name: str, row: ReceiverRow | None, wanted: _Wanted
 ) -> InsertOne[dict[str, Any]] | UpdateOne | None:
-    now = record.now()
-    values = values | {"addresses": addressing.merged(row, addresses)}
+    now, values = record.now(), wanted.after(row)
     if row is None:
         first = {"version": time.time_ns() // 1_000_000, "index_pending": True, "created_at": now, "updated_at": now}
         return InsertOne(record.live(tenant, name=name) | values | first)
-    old: _Values = {"attributes": row.attributes, "locale": row.locale, "timezone": row.timezone}
-    old["addresses"] = [addressing.values_of(address) for address in row.addresses]
+    old = _values_of(row)
     if old == values:
         return None
     if addressing.timeless(old) == addressing.timeless(values):
@@ -206,21 +220,33 @@ def _operation(
         again = {"$set": {"addresses": values["addresses"]}, "$inc": {"version": 1}}
         return UpdateOne({"_id": row.id, "version": row.version, "deleted": False}, again)
     change = {"$set": values | {"updated_at": now, "index_pending": True}, "$inc": {"version": 1}}
-    return UpdateOne({"_id": row.id, "deleted": False}, change)
+    return UpdateOne({"_id": row.id, "version": row.version, "deleted": False}, change)
 
 
-def _bulk(operations: Mapping[str, InsertOne[dict[str, Any]] | UpdateOne]) -> set[str]:
-    """Returns the names that somebody else inserted at the same moment."""
+def _is_so(row: ReceiverRow, wanted: _Wanted) -> bool:
+    """Whether the record says what was wanted of a receiver, whoever wrote it; times aside."""
+    return addressing.timeless(_values_of(row)) == addressing.timeless(wanted.after(row))
+
+
+def _values_of(row: ReceiverRow) -> _Values:
+    found: _Values = {"attributes": row.attributes, "locale": row.locale, "timezone": row.timezone}
+    return found | {"addresses": [addressing.values_of(address) for address in row.addresses]}
+
+
+def _bulk(operations: Mapping[str, InsertOne[dict[str, Any]] | UpdateOne]) -> tuple[set[str], bool]:
+    """The names that somebody else inserted at the same moment; whether somebody changed one of the others."""
     if not operations:
-        return set()
+        return set(), False
+    updates = sum(isinstance(operation, UpdateOne) for operation in operations.values())
     try:
-        documents.receivers().bulk_write(list(operations.values()), ordered=False)
+        done = documents.receivers().bulk_write(list(operations.values()), ordered=False)
     except BulkWriteError as error:
         problems = error.details["writeErrors"] if error.details else []
         if not problems or any(problem["code"] != _DUPLICATE for problem in problems):
             raise
-        return {list(operations)[problem["index"]] for problem in problems}
-    return set()
+        taken = {list(operations)[problem["index"]] for problem in problems}
+        return taken, error.details["nMatched"] < updates
+    return set(), done.matched_count < updates
 
 
 def _rows(tenant: str, names: Mapping[str, Any] | set[str]) -> dict[str, ReceiverRow]:

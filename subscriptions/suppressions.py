@@ -4,7 +4,7 @@ A receiver's address has a health of its own; this is for addresses that are nob
 a lifted one keeps only that, so that an older report of a bounce does not bring it back.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -33,7 +33,8 @@ def clean(tenant: str, channel: str, text: str) -> CleanAddress:
 
 def put(tenant: str, address: CleanAddress, reason: str) -> SuppressionRow:
     """No live message goes to this plain address from now on; one that is suppressed keeps its first reason."""
-    return _suppress(tenant, address.channel, address.hash, address.address, reason, record.now())
+    lifted = {"deleted": True}
+    return _suppress(tenant, address.channel, address.hash, address.address, reason, record.now(), lifted)
 
 
 def suppress(tenant: str, channel: str, address_hash: str, address: str | None, reason: str, at: datetime) -> None:
@@ -41,7 +42,7 @@ def suppress(tenant: str, channel: str, address_hash: str, address: str | None, 
 
     address: None where nobody knows it any more.
     """
-    _suppress(tenant, channel, address_hash, address, reason, at)
+    _suppress(tenant, channel, address_hash, address, reason, at, {"deleted": True, "lifted_at": {"$lt": at}})
 
 
 def lift(tenant: str, channel: str, address_hash: str) -> None:
@@ -87,19 +88,25 @@ def page(tenant: str, channel: str | None, cursor: str | None, limit: int) -> Pa
 
 
 def _suppress(
-    tenant: str, channel: str, address_hash: str, address: str | None, reason: str, at: datetime
+    tenant: str,
+    channel: str,
+    address_hash: str,
+    address: str | None,
+    reason: str,
+    at: datetime,
+    lifted: Mapping[str, Any],
 ) -> SuppressionRow:
+    """lifted: the query of those that were lifted and are suppressed again now."""
     identifier = _id(tenant, channel, address_hash)
     values: dict[str, Any] = {"tenant": tenant, "channel": channel, "hash": address_hash, "reason": reason, "at": at}
     values |= {"order": new_id("sup", at), "address": address, "deleted": False, "index_pending": True}
     collection = documents.suppressions()
     first = values | {"version": 1}
-    inserted = collection.update_one({"_id": identifier}, {"$setOnInsert": first}, upsert=True).upserted_id
-    if inserted is None:
-        lifted = {"_id": identifier, "deleted": True, "lifted_at": {"$lt": at}}
+    changed = collection.update_one({"_id": identifier}, {"$setOnInsert": first}, upsert=True).upserted_id
+    if changed is None:
         again = {"$set": values, "$unset": {"lifted_at": ""}, "$inc": {"version": 1}}
-        inserted = collection.update_one(lifted, again).modified_count or None
-    if inserted is not None:
+        changed = collection.update_one({"_id": identifier, **lifted}, again).modified_count
+    if changed:
         _sync(tenant, identifier)
     return record.find_suppressions({"_id": identifier}, 1)[0]
 

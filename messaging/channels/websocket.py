@@ -3,15 +3,18 @@
 Long poll and server-sent events read the same inbox. An acknowledgement by the client is the evidence for delivered.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any, ClassVar
 
 from feedback.events import Status
 from messaging import inbox, inbox_ended, inbox_restore
 from messaging.channels.base import Channel, Look, Outcome, Outgoing, Recipient
-from messaging.inbox import Appended
+from messaging.inbox import Appended, Appending
 from messaging.looks import pretty
 from messaging.realtime import frames
 from sprayer_project import redis
@@ -48,19 +51,36 @@ class WebSocket(Channel):
     ) -> AsyncIterator[Outcome]:
         """sent means that it waits in the inbox. Raises the stores' errors."""
         body, token = frames.message_body(message), await redis.atoken(message.tenant)
-        for start in range(0, len(recipients), inbox.TOGETHER):
-            some = recipients[start : start + inbox.TOGETHER]
-            appending = await inbox_restore.whole(partial(inbox.append, message, some, body, token=token))
-            if appending.ended:
-                self._reports.ask(message.tenant)
-            for place in appending.places:
-                yield _outcome(place)
+        parts = (recipients[start : start + inbox.TOGETHER] for start in range(0, len(recipients), inbox.TOGETHER))
+        appends = (inbox_restore.whole(partial(inbox.append, message, some, body, token=token)) for some in parts)
+        async with aclosing(_one_ahead(appends)) as results:
+            async for appending in results:
+                if appending.ended:
+                    self._reports.ask(message.tenant)
+                for place in appending.places:
+                    yield _outcome(place)
 
     def put_back(self, limit: int) -> int:
         return inbox_restore.put_back(limit)
 
     async def aclose(self) -> None:
         await self._reports.aclose()
+
+
+async def _one_ahead(appends: Iterable[Coroutine[Any, Any, Appending]]) -> AsyncGenerator[Appending, None]:
+    """Their results, in order: Redis works on the next while one is looked at. What is left is cancelled at the end."""
+    under_way = deque[asyncio.Task[Appending]]()
+    try:
+        for append in appends:
+            under_way.append(asyncio.create_task(append))
+            if len(under_way) > 1:
+                yield await under_way.popleft()
+        while under_way:
+            yield await under_way.popleft()
+    finally:
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
 
 def _outcome(place: Appended) -> Outcome:

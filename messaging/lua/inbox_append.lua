@@ -34,125 +34,111 @@ for name, value in pairs({k = collapse_key, e = ARGV[16]}) do
     table.insert(write, value)
   end
 end
-local look = {'HMGET', '', 'run_id', 'epoch', 'last', 'floor', 'acked', 'due', 'until', ''}
+local look = {'HMGET', '', 'run_id', '', 'epoch', 'last', 'floor', 'due', 'until'}
+-- The places of what it answers.
+local RUN, OFFSET, EPOCH, LAST, FLOOR, DUE, UNTIL, NEWEST = 1, 2, 3, 4, 5, 6, 7, 8
 if collapse_key ~= '' then table.insert(look, 'k:' .. collapse_key) end
 
-local function inbox_of(i, delivery)
-  local stream = KEYS[i]
-  local meta, id = stream .. ':meta', delivery .. ':' .. ARGV[17]
-  look[2], look[10] = meta, id
-  local known = call(unpack(look))
-  if restoring and known[1] ~= run and known[1] ~= half then
-    known = {half, ARGV[3], '0', '0', '0', '0', '0', false, false}
-    call('DEL', stream, meta)
-    call('HSET', meta, 'run_id', half, 'epoch', ARGV[3], 'last', 0, 'floor', 0, 'acked', 0, 'due', 0, 'until', 0)
-  end
-  return {
-    stream = stream, meta = meta, id = id, run_id = known[1], epoch = known[2], last = known[3], floor = known[4],
-    acked = known[5], due = known[6], till = known[7], offset = known[8], newest = known[9],
-    receiver = ARGV[FIXED + (i - STREAMS) * EACH + 1],
-  }
-end
+-- Of the inbox in hand.
+local stream, meta, receiver
 
-local function report(receiver, fields, reason)
+local function report(fields, reason)
   local fact = {receiver, reason, fields.m, fields.d, fields.r, fields.t, fields.g, fields.x}
   call('HSET', ended, fields.d .. ':' .. fields.r, cjson.encode(fact))
 end
 
 -- An entry leaves; what nobody has acknowledged and what has not expired leaves with a reason.
-local function drop(inbox, entry, reason)
+local function drop(entry, reason)
   local fields, offset = {}, string.sub(entry[1], 3)
   for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
-  call('XDEL', inbox.stream, entry[1])
-  call('HDEL', inbox.meta, fields.d .. ':' .. fields.r)
-  if fields.k and string.match(call('HGET', inbox.meta, 'k:' .. fields.k) or '', '^%d+') == offset then
-    call('HDEL', inbox.meta, 'k:' .. fields.k)
+  call('XDEL', stream, entry[1])
+  call('HDEL', meta, fields.d .. ':' .. fields.r)
+  if fields.k and string.match(call('HGET', meta, 'k:' .. fields.k) or '', '^%d+') == offset then
+    call('HDEL', meta, 'k:' .. fields.k)
   end
-  if tonumber(offset) > tonumber(inbox.acked) and tonumber(fields.x) > now then report(inbox.receiver, fields, reason) end
+  if tonumber(fields.x) > now and tonumber(offset) > tonumber(call('HGET', meta, 'acked')) then report(fields, reason) end
   return offset
 end
 
 -- Whether a newer message of the collapse key is there; an older one leaves.
 local function outdated(inbox)
-  if not inbox.newest then return false end
-  local offset, newest = string.match(inbox.newest, '^(%d+) (%d+)$')
+  if not inbox[NEWEST] then return false end
+  local offset, newest = string.match(inbox[NEWEST], '^(%d+) (%d+)$')
   if version < tonumber(newest) then return true end
-  for _, entry in ipairs(call('XRANGE', inbox.stream, '0-' .. offset, '0-' .. offset)) do
-    drop(inbox, entry, 'replaced')
-    inbox.due = '0'
+  for _, entry in ipairs(call('XRANGE', stream, '0-' .. offset, '0-' .. offset)) do
+    drop(entry, 'replaced')
+    inbox[DUE] = '0'
   end
   return false
 end
 
 -- What is too much and what has expired leaves, the oldest first, a few at a time.
-local function trim(inbox)
-  local surplus, floor, due = call('XLEN', inbox.stream) - longest, inbox.floor, '0'
+local function trim(floor)
+  local surplus, due = call('XLEN', stream) - longest, '0'
   for number = 1, MOST do
-    local oldest = call('XRANGE', inbox.stream, '-', '+', 'COUNT', 1)[1]
+    local oldest = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
     if not oldest then break end
     if number > surplus and tonumber(oldest[2][2]) > now then
       due = oldest[2][2]
       break
     end
-    floor = drop(inbox, oldest, 'inbox_overflow')
+    floor = drop(oldest, 'inbox_overflow')
   end
-  call('HSET', inbox.meta, 'floor', floor, 'due', due)
+  call('HSET', meta, 'floor', floor, 'due', due)
 end
 
--- The keys of an inbox expire together, and not before what is in it.
-local function keep(inbox, changes)
-  local till = tonumber(inbox.till)
+local function append(inbox, delivery, id)
+  write[2], write[9] = stream, delivery
+  local offset, till = string.sub(call(unpack(write)), 3), tonumber(inbox[UNTIL])
+  call('HSET', meta, 'last', offset, id, offset)
+  if collapse_key ~= '' then call('HSET', meta, 'k:' .. collapse_key, offset .. ' ' .. ARGV[15]) end
+  -- The keys of an inbox expire together, and not before what is in it.
   if till < wanted then
     till = wanted + HOUR
-    table.insert(changes, 'until')
-    table.insert(changes, till)
-    call('PEXPIREAT', inbox.meta, till)
-  elseif inbox.last ~= '0' then
-    return
+    call('HSET', meta, 'until', till)
+    call('PEXPIREAT', meta, till)
+    call('PEXPIREAT', stream, till)
+  elseif inbox[LAST] == '0' then
+    call('PEXPIREAT', stream, till)
   end
-  call('PEXPIREAT', inbox.stream, till)
-end
-
-local function append(inbox, delivery)
-  write[2], write[9] = inbox.stream, delivery
-  local offset = string.sub(call(unpack(write)), 3)
-  local changes = {'HSET', inbox.meta, 'last', offset, inbox.id, offset}
-  keep(inbox, changes)
-  if inbox.last == inbox.floor then
-    inbox.due = ARGV[5]
-    table.insert(changes, 'due')
-    table.insert(changes, inbox.due)
+  if inbox[LAST] == inbox[FLOOR] then
+    inbox[DUE] = ARGV[5]
+    call('HSET', meta, 'due', ARGV[5])
   end
-  if collapse_key ~= '' then
-    table.insert(changes, 'k:' .. collapse_key)
-    table.insert(changes, offset .. ' ' .. ARGV[15])
-  end
-  call(unpack(changes))
-  if tonumber(inbox.due) <= now or tonumber(offset) - tonumber(inbox.floor) > longest then trim(inbox) end
+  if tonumber(inbox[DUE]) <= now or tonumber(offset) - tonumber(inbox[FLOOR]) > longest then trim(inbox[FLOOR]) end
   return offset
 end
 
 local answers, lost, woken = {}, {}, {}
 for i = STREAMS, #KEYS do
-  local delivery = ARGV[FIXED + (i - STREAMS) * EACH + 2]
-  local inbox, offset = inbox_of(i, delivery), '0'
-  if inbox.run_id ~= run and not restoring then
-    table.insert(lost, inbox.receiver)
-  elseif inbox.offset then
-    offset = inbox.offset
+  local at = FIXED + (i - STREAMS) * EACH
+  local delivery, offset = ARGV[at + 2], '0'
+  local id = delivery .. ':' .. ARGV[17]
+  receiver, stream, meta = ARGV[at + 1], KEYS[i], KEYS[i] .. ':meta'
+  look[2], look[4] = meta, id
+  local inbox = call(unpack(look))
+  if restoring and inbox[RUN] ~= run and inbox[RUN] ~= half then
+    inbox = {half, false, ARGV[3], '0', '0', '0', '0', false}
+    call('DEL', stream, meta)
+    call('HSET', meta, 'run_id', half, 'epoch', ARGV[3], 'last', 0, 'floor', 0, 'acked', 0, 'due', 0, 'until', 0)
+  end
+  if inbox[RUN] ~= run and not restoring then
+    table.insert(lost, receiver)
+  elseif inbox[OFFSET] then
+    offset = inbox[OFFSET]
   elseif not outdated(inbox) then
-    offset = append(inbox, delivery)
-    for _, process in ipairs(call('ZRANGEBYSCORE', inbox.stream .. ':holders', '(' .. ARGV[2], '+inf')) do
+    offset = append(inbox, delivery, id)
+    for _, process in ipairs(call('ZRANGEBYSCORE', stream .. ':holders', '(' .. ARGV[2], '+inf')) do
       local grown = woken[process] or {}
       local size = #grown
-      grown[size + 1], grown[size + 2], grown[size + 3], grown[size + 4] = inbox.receiver, inbox.epoch, offset, group
+      grown[size + 1], grown[size + 2], grown[size + 3], grown[size + 4] = receiver, inbox[EPOCH], offset, group
       woken[process] = grown
     end
   elseif restoring then
-    report(inbox.receiver, {m = ARGV[7], d = delivery, r = ARGV[17], t = ARGV[8], g = group, x = ARGV[5]}, 'replaced')
+    report({m = ARGV[7], d = delivery, r = ARGV[17], t = ARGV[8], g = group, x = ARGV[5]}, 'replaced')
   end
-  table.insert(answers, offset)
-  table.insert(answers, inbox.epoch or '')
+  local size = #answers
+  answers[size + 1], answers[size + 2] = offset, inbox[EPOCH] or ''
 end
 for process, grown in pairs(woken) do
   local wake = {tenant = ARGV[13], grown = grown}

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from feedback import selectors, services
+from feedback import selectors, services, updates
 from feedback.documents import ParkedEvent, collection
 from feedback.events import Status
 from feedback.updates import slot_of
@@ -34,6 +34,16 @@ def test_two_writers_of_shuffled_repeated_events_build_the_rows_of_the_model() -
         assert len(detail.timeline) == len({slot_of(found)[0] for found in story})
     counted = Counter(winner(story).status.value for story in stories)
     assert selectors.totals("acme", message).channels == {"sms": dict(counted)}
+
+
+def test_the_row_of_a_first_attempt_is_the_one_that_an_upsert_makes() -> None:
+    first = event(status=Status.SENT, attempt=1, group="news", provider="twilio", provider_id="SM1")
+    (change,) = updates.merge([first]).values()
+    assert change.first
+    selectors.rows().bulk_write([updates.operation(change)])
+    upserted = selectors.rows().find_one_and_delete({"_id": first.delivery})
+    services.write([first])
+    assert selectors.rows().find_one({"_id": first.delivery}) == upserted
 
 
 def test_a_callback_that_comes_first_leaves_room_for_what_it_did_not_know() -> None:

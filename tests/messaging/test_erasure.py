@@ -1,5 +1,6 @@
 """Whoever is erased is nowhere, whatever arrives later; what was counted stays counted."""
 
+import io
 import json
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -14,15 +15,16 @@ from pymongo.database import Database
 from feedback import selectors as feedback
 from feedback import webhook_delivery, webhooks
 from feedback.documents import WebhookBatch, collection
-from feedback.events import DeliveryEvent, Status, delivery_id
+from feedback.events import AddressEvent, ConnectionEvent, DeliveryEvent, Status, delivery_id
 from feedback.feeder import decode
 from feedback.search import Wanted, deliveries
 from feedback.services import write
-from messaging import channels, erasure, payloads, sweeper
+from messaging import channels, erasure, errands, imports, payloads, sweeper
 from messaging.documents import Erasure, Message
 from messaging.services import accept
 from sprayer_project import amqp, mongo, redis
 from sprayer_project.ids import new_id
+from subscriptions import importing
 from subscriptions import selectors as subscribers
 from subscriptions import services as subscriptions
 from subscriptions.addresses import address_hash
@@ -198,6 +200,39 @@ def test_what_a_webhook_has_still_to_get_names_it_no_more(zoe: TenantUnderTest) 
     assert [item["status"] for item in items] == ["sent", "sent", "failed", "sent"]
 
 
+def test_what_a_webhook_has_still_to_hear_of_a_receiver_names_it_no_more(zoe: TenantUnderTest) -> None:
+    patterns = ["connection.*", "address.*"]
+    webhooks.create("acme", "live", "https://hooks.example/x", patterns, webhooks.Actor(user=zoe.owner))
+    told = list[ConnectionEvent | AddressEvent]()
+    for at in (datetime.now(UTC) - LATER, datetime.now(UTC) + LATER):
+        of_zoe: dict[str, Any] = {"tenant": "acme", "receiver": NAME, "at": at, "event": new_id("evt", at)}
+        told.append(ConnectionEvent(**of_zoe, channel="websocket", connected=True))
+        retired: dict[str, Any] = {"address_masked": "+1*****177", "reason": "bounced"}
+        told.append(AddressEvent(**of_zoe, **retired, channel="sms", active=False))
+    webhook_delivery.keep([f"[{','.join(one.to_json() for one in told)}]".encode()])
+    answer = erase(zoe)
+    assert answer.status_code == 200
+    found = [json.loads(batch["body"])["data"] for batch in collection(WebhookBatch).find({"tenant": "acme"})]
+    assert sorted(len(items) for items in found) == [2, 2]
+    for items in found:
+        assert [item["receiver"] for item in items] == [answer.json()["receiver"], NAME]
+        assert [item.get("address") for item in items] in ([None, None], ["", "+1*****177"])
+
+
+def test_an_erasure_that_fails_holds_up_no_other(zoe: TenantUnderTest, globex: TenantUnderTest) -> None:
+    for tenant in (zoe, globex):
+        assert erase(tenant).status_code == 200
+    due = datetime.now(UTC) - timedelta(seconds=1)
+    Erasure._get_collection().update_many({}, {"$set": {"look_at": due, "looks": 0}})
+    broken = {"_id": "whb_1", "tenant": "acme", "webhook": "wh_1", "body": f'{{"receiver":"{NAME}"', "events": 1}
+    collection(WebhookBatch).insert_one(broken)
+    assert erasure.go_on() == 1
+    waiting = {note["tenant"]: note["looks"] for note in Erasure._get_collection().find()}
+    assert waiting == {"acme": 0, "globex": 1}
+    collection(WebhookBatch).delete_one({"_id": "whb_1"})
+    assert erasure.go_on() == 1
+
+
 def test_what_was_still_to_be_tried_is_cancelled(zoe: TenantUnderTest) -> None:
     identifier = message()
     later = datetime.now(UTC) + timedelta(hours=1)
@@ -224,6 +259,61 @@ def test_it_may_be_repeated_and_a_new_receiver_of_that_name_keeps_its_data(zoe: 
     (row,) = deliveries("acme", "live", Wanted(receiver=NAME), ["sms"]).data
     assert row.message == fresh
     assert subscribers.receiver("acme", NAME).addresses[0].address == NUMBER
+
+
+FANS = f"receiver,group,sms\nann,fans,+34600000001\n{NAME},fans,{NUMBER}\n"
+
+
+def uploaded(text: str = FANS) -> str:
+    """A file that waits for the sweeper."""
+    identifier = errands.new_errand_id()
+    kept = imports.keep("acme", identifier, io.BytesIO(text.encode()), "csv")
+    errands.begin("acme", "import", "ann@acme.example", {"rows": kept.rows, "chunks": kept.chunks}, identifier)
+    return identifier
+
+
+def refused(identifier: str) -> str:
+    return b"".join(imports.report(errands.one("acme", identifier, ("import",)))).decode()
+
+
+def fans() -> list[str]:
+    return [row.receiver for row in subscribers.group_subscriptions("acme", "fans", None, None, 10).data]
+
+
+def test_a_file_that_is_not_yet_written_does_not_bring_it_back(zoe: TenantUnderTest, globex: TenantUnderTest) -> None:
+    identifier = uploaded()
+    erase(globex)
+    erase(zoe)
+    assert said(NAME, NUMBER) == []
+    assert errands.go_on() == 1
+    assert fans() == ["ann"] and subscribers.unknown_receivers("acme", [NAME]) == [NAME]
+    assert dict(errands.one("acme", identifier, ("import",)).progress) == {"chunk": 1, "done": 2, "bad": 0}
+
+
+def test_a_report_of_refused_rows_names_it_no_more(zoe: TenantUnderTest) -> None:
+    identifier = uploaded(f"{FANS}{NAME},fans,12\n")
+    errands.go_on()
+    assert fans() == ["ann"] and refused(identifier).count(NAME) == 2
+    mark = erase(zoe).json()["receiver"]
+    assert [line.split(",")[:2] for line in refused(identifier).splitlines()[1:]] == [["3", mark], ["4", mark]]
+    assert said(NAME, NUMBER) == []
+
+
+def test_what_a_sweeper_writes_meanwhile_is_taken_back(zoe: TenantUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rows, times = importing.put, iter([True])
+
+    def erased_before(*rows: Any) -> Any:
+        """The moment between reading a chunk and writing its rows."""
+        if next(times, False):
+            erase(zoe)
+        return write_rows(*rows)
+
+    monkeypatch.setattr(importing, "put", erased_before)
+    identifier = uploaded()
+    assert errands.go_on() == 2
+    assert fans() == ["ann"] and said(NAME, NUMBER) == []
+    row = errands.one("acme", identifier, ("import",))
+    assert (row.status, dict(row.progress)) == ("done", {"chunk": 1, "done": 2, "bad": 0})
 
 
 def test_only_an_admin_key_erases_and_only_its_own_tenants(zoe: TenantUnderTest, globex: TenantUnderTest) -> None:

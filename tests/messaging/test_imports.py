@@ -1,6 +1,9 @@
 """Files that people upload in the console, written by the sweeper; and files that they take away."""
 
+import io
+import json
 from datetime import UTC, datetime
+from typing import IO, cast
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -53,14 +56,13 @@ def test_an_upload_is_written_by_the_sweeper_and_its_bad_rows_are_a_file(acme: T
     assert lines[0] == "line,receiver,problem" and lines[1].startswith("3,bea,") and len(lines) == 2
     assert AuditEntry.objects.get(action="receivers.imported").detail["rows"] == 3
     chunk = mongo.database()["import_chunks"].find_one()
-    assert chunk is not None and chunk["rows"] == [], "nobody's address stays there"
+    assert chunk is not None and chunk["rows"] == "[]", "nobody's address stays there"
 
 
 def test_a_sweeper_that_was_killed_in_a_chunk_repeats_it_and_counts_its_bad_rows_once(
     acme: TenantUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importing, "BATCH", 2)
-    monkeypatch.setattr(importing.batches, "__defaults__", (2,))
     client = _as(acme.owner)
     rows = "".join(f"r{number},news,{'12' if number == 0 else ''}\n" for number in range(5))
     page = upload(client, f"receiver,group,sms\n{rows}")
@@ -72,6 +74,65 @@ def test_a_sweeper_that_was_killed_in_a_chunk_repeats_it_and_counts_its_bad_rows
     assert members() == ["r1", "r2", "r3", "r4"]
     row = errands.one("acme", page.rpartition("/")[2], ("import",))
     assert (row.status, dict(row.progress)) == ("done", {"chunk": 3, "done": 5, "bad": 1})
+
+
+NESTED, WORDS = "[" * 300 + "]" * 300, json.dumps(["x"] * 40_000)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"receiver": "bea", "attributes": {"number": 12345678901234567890}}',
+        '{"receiver": "bea", "attributes": {"number": 123456789012345678901234567890}}',
+        '{"receiver": "bea", "attributes": {"text": "\\ud800"}}',
+        '{"receiver": "bea", "attributes": {"\\u0000": 1}}',
+        '{"receiver": "bea", "attributes": {"$set": 1, "a.b": 2}}',
+        f'{{"receiver": "bea", "attributes": {{"list": {NESTED}}}}}',
+        f'{{"receiver": "bea", "addresses": [{{"channel": "webpush", "address": {NESTED}}}]}}',
+        '{"receiver": "bea", "addresses": [{"channel": "sms", "address": "\\ud800"}]}',
+        '{"receiver": "bea", "\\ud800": 1}',
+        f'{{"receiver": "bea", "{"x" * 200_000}": 1}}',
+        f'{{"receiver": "bea", "group": "news", "channels": {WORDS}}}',
+    ],
+    ids=lambda line: line[:60],
+)
+def test_a_row_that_nothing_can_keep_is_refused_alone(acme: TenantUnderTest, line: str) -> None:
+    client = _as(acme.owner)
+    page = upload(client, f'{{"receiver": "ann", "group": "news"}}\n{line}\n', "fans.ndjson")
+    errands.go_on()
+    assert members() == ["ann"] and "2</strong> of 2 rows, <strong>1</strong> refused" in text(client, page)
+    (_, refused) = text(client, f"{page}/refused.csv").splitlines()
+    assert refused.startswith("2,bea,") and len(refused) < 600
+
+
+def test_large_rows_are_kept_in_chunks_that_the_record_takes(acme: TenantUnderTest) -> None:
+    many = {f"a{number}": "é" * 700 for number in range(50)}
+    rows = [{"receiver": f"r{number}", "attributes": many, "group": "news"} for number in range(100)]
+    longer = {"receiver": "longer", "attributes": {"text": "😀" * 260_000}}
+    lines = [json.dumps(row, ensure_ascii=False) for row in [*rows, longer]]
+    page = upload(_as(acme.owner), "\n".join(lines), "fans.ndjson")
+    chunks = list(mongo.database()["import_chunks"].find())
+    assert sum(chunk["size"] for chunk in chunks) == 101 and len(chunks) > 5
+    assert max(len(chunk["rows"].encode()) for chunk in chunks) <= imports._CHUNK + 1000
+    while errands.go_on():
+        pass
+    assert len(members()) == 100 and selectors.receiver("acme", "r7").attributes == many
+    row = errands.one("acme", page.rpartition("/")[2], ("import",))
+    assert (row.status, dict(row.progress)) == ("done", {"chunk": len(chunks), "done": 101, "bad": 1})
+
+
+def test_nothing_stays_of_an_upload_that_fails(acme: TenantUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "BATCH", 1)
+    with pytest.raises(ZeroDivisionError):
+        imports.keep("acme", "ern_1", cast(IO[bytes], _Broken(b"receiver\nann\nbea\n")), "csv")
+    assert mongo.database()["import_chunks"].count_documents({}) == 0
+
+
+class _Broken(io.BytesIO):
+    """A file that fails at its end."""
+
+    def read1(self, size: int | None = -1) -> bytes:
+        return super().read1(size) or bytes(1 // 0)
 
 
 @pytest.mark.parametrize(

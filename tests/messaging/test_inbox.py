@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from pytest_django import Settings
 from deploy.local.stack import Stack
 from feedback import services as feedback
 from feedback.events import DeliveryEvent, Status, delivery_id
-from messaging import holders, inbox, inbox_ended, inbox_restore
+from messaging import channels, holders, inbox, inbox_ended, inbox_restore
 from messaging.channels.base import Outgoing
 from messaging.documents import Message
 from messaging.inbox import Ack, Lost, View
@@ -187,6 +187,30 @@ async def test_many_recipients_of_different_groups_and_rounds_each_get_their_own
     views = await inbox.read("acme", [(name, 0) for name in names], 10)
     found = [(entry.delivery, entry.group, entry.round) for view in views for entry in view.entries]
     assert found == [(one.delivery, one.group, one.round) for one in some]
+
+
+async def test_the_channel_tells_of_many_recipients_in_their_order() -> None:
+    outgoing, names = message(), [f"receiver-{number}" for number in range(2 * inbox.TOGETHER + 1)]
+    some = [recipient(outgoing, name) for name in names]
+    outcomes = [outcome async for outcome in channels.channel("websocket").send({}, outgoing, some)]
+    assert [outcome.delivery for outcome in outcomes] == [one.delivery for one in some]
+    assert {(outcome.status, outcome.detail["offset"]) for outcome in outcomes} == {(Status.SENT, "1")}
+
+
+async def test_a_send_that_is_given_up_half_way_is_finished_by_another() -> None:
+    outgoing, names = message(), [f"receiver-{number}" for number in range(2 * inbox.TOGETHER + 1)]
+    await send(message(), *names)
+    some, before = [recipient(outgoing, name) for name in names], asyncio.all_tasks()
+    given_up = channels.channel("websocket").send({}, outgoing, some)
+    assert isinstance(given_up, AsyncGenerator)
+    assert (await anext(given_up)).status is Status.SENT
+    assert asyncio.all_tasks() > before
+    await given_up.aclose()
+    assert asyncio.all_tasks() == before
+    async for outcome in channels.channel("websocket").send({}, outgoing, some):
+        assert outcome.detail["offset"] == "2"
+    views = await inbox.read("acme", [(name, 1) for name in names], 10)
+    assert [[entry.delivery for entry in view.entries] for view in views] == [[one.delivery] for one in some]
 
 
 async def test_of_many_inboxes_only_the_lost_ones_are_restored_and_everybody_has_the_message_once() -> None:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -12,13 +13,14 @@ import pytest
 from django.test import Client
 from pymongo import monitoring
 
+from benchmarks import seeding
 from feedback import rollups, services, updates
-from feedback.documents import Delivery, MessageTotals, collection
+from feedback.documents import Delivery, MessageTotals
 from feedback.events import DeliveryEvent, Status, delivery_id
 from messaging.documents import Message
 from messaging.services import accept
 from sprayer_project import mongo
-from sprayer_project.ids import new_id
+from sprayer_project.ids import new_id, time_of
 from sprayer_project.urls import CONSOLE
 from subscriptions.services import put_receiver
 from tests.conftest import TenantUnderTest
@@ -30,8 +32,6 @@ DELIVERIES = either(20_000, 1_000_000)
 EACH = 1_000
 """Deliveries of a message."""
 LIMIT_MS = 300
-_CHUNK = 200
-"""Small enough for a busy server to answer others in between."""
 _LARGE = ("deliveries", "messages", "message_totals", "period_totals")
 
 
@@ -94,23 +94,20 @@ def _store(now: datetime) -> str:
     record = Message._get_collection().find_one({"_id": sample.id})
     assert record is not None
     record.pop("idempotency", None)
-    message, marked = "", []
-    for number in range(DELIVERIES // EACH):
-        at = now - timedelta(days=7) * number / (DELIVERIES // EACH)
-        message = new_id("msg", at)
-        Message._get_collection().insert_one(record | {"_id": message, "created_at": at, "status": "settled"})
-        for start in range(0, EACH, _CHUNK):
-            rows = [_row(message, index, at) for index in range(start, min(start + _CHUNK, EACH))]
-            collection(Delivery).insert_many(rows, ordered=False)
-        marked.append(("acme", "live", message))
-        known = {"tenant": "acme", "mode": "live", "version": 1, "stored_version": 0, "stale": True}
-        collection(MessageTotals).insert_one(known | {"_id": message})
-    while services.roll_up(200):
-        pass
-    rollups.mark_messages(marked)
-    while rollups.roll_up(200, now + timedelta(hours=4)):
-        pass
-    return message
+    known = {"tenant": "acme", "mode": "live", "version": 1, "stored_version": 0, "stale": True}
+    messages = [
+        new_id("msg", now - timedelta(days=7) * number * EACH / DELIVERIES) for number in range(DELIVERIES // EACH)
+    ]
+    with seeding.patient(Message) as kept, seeding.patient(Delivery) as rows, seeding.patient(MessageTotals) as totals:
+        for message in messages:
+            at = time_of(message)
+            kept.insert_one(record | {"_id": message, "created_at": at, "status": "settled"})
+            rows.insert_many([_row(message, index, at) for index in range(EACH)], ordered=False)
+            totals.insert_one(known | {"_id": message})
+    seeding.count(partial(services.roll_up, 200))
+    rollups.mark_messages(("acme", "live", message) for message in messages)
+    seeding.count(partial(rollups.roll_up, 200, now + timedelta(hours=4)))
+    return messages[-1]
 
 
 def _row(message: str, index: int, at: datetime) -> dict[str, Any]:
@@ -127,10 +124,8 @@ def _row(message: str, index: int, at: datetime) -> dict[str, Any]:
         attempt=1,
         dead=status is Status.FAILED,
     )
-    slot, entry = updates.slot_of(event)
-    names = ("tenant", "mode", "message", "channel", "receiver")
-    known = {name: getattr(event, name) for name in names}
-    return known | {"_id": event.delivery, "state": updates.state_of(event), "events": {slot: entry}}
+    (change,) = updates.merge([event]).values()
+    return updates.row(change)
 
 
 def _paths(message: str) -> list[str]:

@@ -152,6 +152,34 @@ def test_an_export_is_imported_as_it_was(kind: str) -> None:
     assert members("news") == {"ann": None, "bea": ("sms", "websocket")}
 
 
+@pytest.mark.parametrize("kind", ["csv", "ndjson"])
+def test_an_export_that_is_imported_again_changes_no_address(kind: str) -> None:
+    mail, phones = AddressInput("email", "ann@acme.example"), ["+34600000002", PHONE]
+    places = [mail, *(AddressInput("sms", phone) for phone in phones)]
+    ann = services.put_receiver("acme", "ann", places, {"plan": "gold"})
+    for row, reason in zip(ann.addresses, ("opted_out", "unregistered"), strict=False):
+        services.retire_address("acme", row.channel, row.hash, reason, row.active_at)
+
+    def health() -> set[tuple[str, str, str | None]]:
+        return {(row.address, row.status, row.reason) for row in selectors.receiver("acme", "ann").addresses}
+
+    before = health()
+    assert {reason for _, _, reason in before} == {"opted_out", "unregistered", None}
+    assert take(b"".join(export.FORMATS[kind].receivers("acme", "")).decode(), kind) == []
+    assert health() == before
+    services.put_receiver("acme", "ann", [mail])
+    assert health() == {("ann@acme.example", "retired", "opted_out")}, "a PUT is all of its receiver, as ever"
+
+
+def test_an_import_takes_out_what_is_active_and_uses_what_it_names() -> None:
+    places = [AddressInput("sms", PHONE), AddressInput("email", "ann@acme.example")]
+    phone, *_ = services.put_receiver("acme", "ann", places).addresses
+    services.retire_address("acme", "sms", phone.hash, "unregistered", phone.active_at)
+    assert take(f"receiver,sms\nann,{PHONE}\n") == []
+    (row,) = selectors.receiver("acme", "ann").addresses
+    assert (row.address, row.status) == (PHONE, "active")
+
+
 def test_an_export_is_harmless_in_a_spreadsheet() -> None:
     services.put_receiver("acme", "=cmd|' /C calc'!A0", [AddressInput("sms", PHONE)])
     lines = b"".join(export.FORMATS["csv"].receivers("acme", "")).decode()

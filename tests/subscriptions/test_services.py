@@ -149,6 +149,29 @@ def test_putting_a_retired_address_uses_it_again_and_older_news_do_not_retire_it
     assert resolved(["alice"])["alice"].addresses != ()
 
 
+@pytest.mark.parametrize("others", [[], [ReceiverInput("dora", [PHONE])]])
+def test_an_opt_out_while_a_receiver_is_put_is_kept(
+    others: list[ReceiverInput], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = AddressInput("email", "alice@acme.example")
+    (address,) = services.put_receiver("acme", "alice", [mail]).addresses
+    write, times = services._bulk, iter([True])
+
+    def opted_out_before(operations: Any) -> Any:
+        """The moment between reading a receiver and writing it."""
+        if next(times, False):
+            services.retire_address("acme", "email", address.hash, "opted_out", datetime.now(UTC))
+        return write(operations)
+
+    monkeypatch.setattr(services, "_bulk", opted_out_before)
+    wanted = ReceiverInput("alice", [mail, PHONE], {"plan": "gold"})
+    answer = services.put_receivers("acme", [*others, wanted])[-1]
+    for alice in (answer, selectors.receiver("acme", "alice")):
+        assert isinstance(alice, record.ReceiverRow) and alice.attributes == {"plan": "gold"}
+        assert [(row.channel, row.reason) for row in alice.addresses] == [("email", "opted_out"), ("sms", None)]
+    assert pending() == 0
+
+
 def test_a_deleted_receiver_that_comes_back_has_no_subscriptions(news: None) -> None:
     services.delete_receiver("acme", "alice")
     assert subscribed("news") == ["bob"] and not resolved(["alice"])["alice"].known

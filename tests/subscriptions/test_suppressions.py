@@ -86,6 +86,15 @@ def test_an_older_report_does_not_bring_a_lifted_suppression_back() -> None:
     assert asked() == {HASH: "bounced"}
 
 
+def test_who_suppresses_it_himself_is_believed_whatever_the_clock_of_the_lifting_said() -> None:
+    put()
+    suppressions.lift("acme", "sms", HASH)
+    ahead = {"$set": {"lifted_at": datetime.now(UTC) + timedelta(minutes=1)}}
+    mongo.database()["suppressions"].update_one({"hash": HASH}, ahead)
+    put("opted_out")
+    assert suppressions.one("acme", "sms", HASH).reason == "opted_out" and asked() == {HASH: "opted_out"}
+
+
 def test_the_first_reason_stays_until_it_is_lifted() -> None:
     put()
     put("opted_out")
