@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 import structlog
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.db import close_old_connections
@@ -57,16 +57,22 @@ def respond(
 ) -> StreamingHttpResponse:
     """The stream. last: the id of the last event that the client has, or nothing. allowed raises when it may no more.
 
-    Raises NotHere, Invalid for an id that is none.
+    Raises NotHere, Invalid for an id that is none, Limited, Restarting.
     """
     if not isinstance(request, ASGIRequest):
         raise NotHere
     since = _positions(last, len(sources))
+    async_to_sync(_check)(tenant)
     body = _stream(Reader(tenant, flow.watch(request.scope)), sources, since, allowed)
     response = StreamingHttpResponse(body, content_type="text/event-stream; charset=utf-8")
     response["Cache-Control"] = "no-cache, no-store"
     response["X-Accel-Buffering"] = "no"
     return response
+
+
+async def _check(tenant: str) -> None:
+    """On the event loop, before the answer begins. Who comes at once with others may still be refused after that."""
+    following.current().check(tenant)
 
 
 async def _stream(

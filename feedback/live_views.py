@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 
 from feedback import live, live_stream
 from feedback.live_stream import Source
-from sprayer_project.errors import problem_response
+from sprayer_project.errors import SprayerError, problem_response
 from tenants import activity, console
 from tenants.models import Membership
 
@@ -30,8 +30,8 @@ def events(request: HttpRequest, member: Membership) -> HttpResponse:
         answer = live_stream.respond(
             request, tenant, [Source(tail, _all) for tail in tails], last, partial(console.check_still, request, tenant)
         )
-    except live_stream.NotHere as error:
-        return problem_response(error.status, error.code, error.detail)
+    except SprayerError as error:
+        return problem_response(error.status, error.code, error.detail, error.errors, error.retry_after)
     return cast(HttpResponse, answer)
 
 

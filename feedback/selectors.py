@@ -149,7 +149,7 @@ def totals_of(tenant: str, messages: Sequence[str]) -> dict[str, Totals]:
             if not stored.get("stale") or known.total >= LIVE_ROWS:
                 kept[stored["_id"]] = known
     left = [message for message in messages if message not in kept]
-    counted = counts({tenant: left}) if left else {}
+    counted = _counted(tenant, left) if left else {}
     return {message: kept.get(message) or counted.get(message) or Totals(as_of=now) for message in messages}
 
 
@@ -159,16 +159,15 @@ def count(tenant: str, message: str) -> Totals:
     return Totals(as_of=as_of, channels=counting.of_message(tenant, message).channels)
 
 
-def counts(messages: Mapping[str, Sequence[str]]) -> dict[str, Totals]:
-    """The totals of messages (tenant -> ids) by id, in one aggregation a tenant; one without rows is left out."""
+def _counted(tenant: str, messages: Sequence[str]) -> dict[str, Totals]:
+    """Counted from the record in one aggregation; a message without rows is left out."""
     as_of = datetime.now(UTC)
     channels: dict[str, dict[str, dict[str, int]]] = {}
     key = {"message": "$message", "channel": "$channel", "status": "$state.status"}
-    group = {"$group": {"_id": key, "rows": {"$sum": 1}}}
-    for tenant, ids in messages.items():
-        for found in rows().aggregate([{"$match": {"tenant": tenant, "message": {"$in": list(ids)}}}, group]):
-            name, channel, status = (found["_id"][part] for part in ("message", "channel", "status"))
-            channels.setdefault(name, {}).setdefault(channel, {})[status] = found["rows"]
+    match = {"$match": {"tenant": tenant, "message": {"$in": list(messages)}}}
+    for found in rows().aggregate([match, {"$group": {"_id": key, "rows": {"$sum": 1}}}]):
+        name, channel, status = (found["_id"][part] for part in ("message", "channel", "status"))
+        channels.setdefault(name, {}).setdefault(channel, {})[status] = found["rows"]
     return {message: Totals(as_of=as_of, channels=dict(sorted(by.items()))) for message, by in channels.items()}
 
 

@@ -10,6 +10,7 @@ from yarl import URL
 
 from feedback.models import Webhook
 from sprayer_project import worker
+from sprayer_project.errors import STORE_ERRORS
 from tenants import selectors
 
 log = structlog.get_logger(__name__)
@@ -20,7 +21,7 @@ _READERS = ("owner", "admin")
 
 
 async def send_due() -> None:
-    """Send the notices that are due; what the mail server does not take is tried again after _AGAIN."""
+    """Send the notices that are due; what fails, or the mail server does not take, is tried again after _AGAIN."""
     await worker.in_thread(_send_due)
 
 
@@ -31,9 +32,14 @@ def _send_due() -> None:
     for row in found:
         with selectors.sql():
             mine = Webhook.objects.filter(id=row.id, notice_at=row.notice_at).update(notice_at=now + _AGAIN)
-        if mine and _send(row):
-            with selectors.sql():
-                Webhook.objects.filter(id=row.id).update(notice_at=None)
+        try:
+            if mine and _send(row):
+                with selectors.sql():
+                    Webhook.objects.filter(id=row.id).update(notice_at=None)
+        except STORE_ERRORS:
+            raise
+        except Exception:
+            log.exception("a notice could not be made", webhook=row.id, tenant=row.tenant.slug)
 
 
 def _send(row: Webhook) -> bool:

@@ -54,7 +54,7 @@ def look_after_accepted() -> int:
     fates: dict[str, list[Record]] = {"settled": [], "routing": [], "routed": []}
     left = []
     for record in found:
-        if selectors.is_settled(record, totals.get(record["_id"], Totals(as_of=now))):
+        if selectors.is_settled(record, totals[record["_id"]]):
             fates["settled"].append(record)
         elif (record["tenant"], record["_id"]) in noted:
             fates["routing" if record["routes"] else "routed"].append(record)
@@ -99,7 +99,7 @@ def look_after_routed() -> int:
     totals = _counted(found)
     ended: dict[str, list[str]] = {"settled": [], "expired": []}
     for record in found:
-        counted = totals.get(record["_id"], Totals(as_of=now))
+        counted = totals[record["_id"]]
         if selectors.is_settled(record, counted):
             ended["settled"].append(record["_id"])
         elif record["expires_at"] <= now and not counted.open:
@@ -117,7 +117,10 @@ def _counted(records: Sequence[Record]) -> Mapping[str, Totals]:
     by_tenant: dict[str, list[str]] = defaultdict(list)
     for record in records:
         by_tenant[record["tenant"]].append(record["_id"])
-    return rows.counts(by_tenant)
+    totals: dict[str, Totals] = {}
+    for tenant, ids in by_tenant.items():
+        totals |= rows.totals_of(tenant, ids)
+    return totals
 
 
 def _keys(records: Sequence[Record]) -> list[published.Key]:

@@ -205,6 +205,7 @@ LOGOUT_REDIRECT_URL = "account_login"
 
 # --- Accounts ----------------------------------------------------------------------------------------------------
 SIGNUP = env.boolean("SPRAYER_SIGNUP")
+OWNED_TENANTS = env.integer("SPRAYER_OWNED_TENANTS", 10, 1)
 ACCOUNT_ADAPTER = "tenants.adapters.AccountAdapter"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}

@@ -149,7 +149,7 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], name: str) -
     SPRAYER_HEALTH_FILE names a file whose modification time is renewed every five seconds while the loop turns.
     """
     raise_open_files_limit()
-    collect_less()
+    collect_less(20_000, 20, 50)
     structlog.contextvars.bind_contextvars(daemon=name)
     uvloop.run(_run(main, name))
 
@@ -159,11 +159,11 @@ def raise_open_files_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def collect_less() -> None:
+def collect_less(*thresholds: int) -> None:
     """What was imported stays: the garbage collector need not look at it, nor so often at what comes."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(*thresholds)
 
 
 async def _run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], name: str) -> None:

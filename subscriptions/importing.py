@@ -8,12 +8,12 @@ earlier line.
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Any
 
+from sprayer_project import json_text
 from sprayer_project.errors import Invalid, SprayerError
 from sprayer_project.spreadsheet import lines, uncell
 from subscriptions import addresses, selectors, services
@@ -147,8 +147,8 @@ def _of_cells(names: Sequence[str], cells: Sequence[str], places: Sequence[str])
     found: dict[str, Any] = {name: uncell(cell) for name, cell in zip(names, cells, strict=False) if cell.strip()}
     if "attributes" in found:
         try:
-            found["attributes"] = json.loads(found["attributes"])
-        except (ValueError, RecursionError):
+            found["attributes"] = json_text.parse(found["attributes"])
+        except ValueError:
             return "attributes is no JSON object."
     if "channels" in found:
         found["channels"] = found["channels"].replace(",", " ").split()
@@ -162,8 +162,8 @@ def _several(text: str) -> list[Any]:
     """The addresses in a cell: apart by spaces, or the JSON of one browser's subscription."""
     if text.startswith("{"):
         try:
-            return [json.loads(text)]
-        except (ValueError, RecursionError):
+            return [json_text.parse(text)]
+        except ValueError:
             return [text]
     return [uncell(part) for part in text.split()]
 
@@ -178,8 +178,8 @@ def _ndjson(text: IO[str]) -> Iterator[Row | Bad]:
         if not raw.strip():
             continue
         try:
-            found = json.loads(raw)
-        except (ValueError, RecursionError):
+            found = json_text.parse(raw)
+        except ValueError:
             found = "The line is not JSON."
         yield _checked(line, found if isinstance(found, dict | str) else "The line is no JSON object.")
 

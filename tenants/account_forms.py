@@ -15,6 +15,7 @@ from django.http import HttpRequest
 
 from tenants import invitations
 from tenants.adapters import vouch
+from tenants.forms import NameField
 from tenants.models import User
 
 _ADDRESS = "E-mail address"
@@ -46,7 +47,7 @@ class LoginForm(InOurWords, account.LoginForm):
 
 
 class SignupForm(InOurWords, account.SignupForm):
-    name = forms.CharField(label="Your name", max_length=200, widget=forms.TextInput(attrs={"autocomplete": "name"}))
+    name = NameField(label="Your name", max_length=200, widget=forms.TextInput(attrs={"autocomplete": "name"}))
 
     words = {"email": _ADDRESS, "password1": "Password"}
     help = {"password1": _PASSWORD_HELP}

@@ -13,6 +13,7 @@ from sprayer_project.errors import Conflict, Invalid, NotFound
 from tenants import console, impersonation, invitations, selectors, services
 from tenants.forms import NameForm, NewTenantForm
 from tenants.models import User
+from tenants.rights import Forbidden
 
 
 @never_cache
@@ -68,6 +69,8 @@ def new_tenant(request: HttpRequest) -> HttpResponse:
             tenant = services.found_tenant(values["slug"], values["name"], user, console.ip_of(request))
         except (Conflict, Invalid) as error:
             form.add_error("slug", error.detail)
+        except Forbidden as error:
+            form.add_error(None, error.detail)
         else:
             messages.success(request, f"{tenant.name} is there, and you own it.")
             return redirect("console", tenant.slug)

@@ -8,7 +8,7 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from tenants.models import MOST_RETENTION, ApiKey, Tenant
+from tenants.models import MOST_RETENTION, ApiKey, Tenant, one_line
 from tenants.rights import ROLES, SCOPES, may_give, may_make_key
 
 _NO_END = "0"
@@ -23,14 +23,20 @@ ROLE_MEANINGS = {
 }
 
 
+class NameField(forms.CharField):
+    """What a person, a tenant or a key is called."""
+
+    default_validators = [one_line]
+
+
 class NameForm(forms.Form):
-    name = forms.CharField(
+    name = NameField(
         label="Your name", max_length=200, required=False, widget=forms.TextInput(attrs={"autocomplete": "name"})
     )
 
 
 class NewTenantForm(forms.Form):
-    name = forms.CharField(max_length=200, help_text="Your organisation or team, as people call it.")
+    name = NameField(max_length=200, help_text="Your organisation or team, as people call it.")
     slug = forms.CharField(
         max_length=40,
         help_text="In addresses and in the API: 2 to 40 lower-case letters, digits and hyphens. It never changes.",
@@ -40,7 +46,7 @@ class NewTenantForm(forms.Form):
 class TenantForm(forms.Form):
     """A tenant's own settings. It may keep things shorter than the operators say, and longer where they did say so."""
 
-    name = forms.CharField(max_length=200)
+    name = NameField(max_length=200)
     retention_days = forms.IntegerField(
         label="Retention in days", required=False, min_value=1, max_value=MOST_RETENTION
     )
@@ -123,9 +129,7 @@ class SlugForm(forms.Form):
 class KeyForm(forms.Form):
     """A new API key, with scopes that its maker's role may give."""
 
-    name = forms.CharField(
-        max_length=100, help_text="Where it will be used, so that you recognise it: billing service."
-    )
+    name = NameField(max_length=100, help_text="Where it will be used, so that you recognise it: billing service.")
     mode = forms.ChoiceField(
         choices=[("test", "Test"), ("live", "Live")],
         initial="test",

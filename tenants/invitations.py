@@ -20,7 +20,7 @@ LIFE = timedelta(days=7)
 MOST = 50
 """Invitations of a tenant at the same time."""
 RATE = "30/hour"
-"""Mails that one tenant may cause."""
+"""Mails that one tenant may cause, and one person in all tenants together."""
 _SALT = "tenants.invitation"
 _IN_SESSION = "invitation"
 
@@ -41,9 +41,10 @@ def invite(tenant: Tenant, email: str, role: str, by: User, ip: str | None = Non
         raise Conflict("is_member", f"{email} is a member already: change the role in the list.")
     if selectors.invitations(tenant.slug).exclude(email=email).count() >= MOST:
         raise Conflict("too_many_invitations", f"{MOST} invitations are open: take one back first.")
-    quota = limiter.take(tenant.slug, "invitations", RATE)
-    if quota.exceeded:
-        raise Limited("rate_limited", f"More than {quota.limit} invitations in an hour.", (), quota.reset)
+    for whose in (tenant.slug, f"person/{by.pk}"):
+        quota = limiter.take(whose, "invitations", RATE)
+        if quota.exceeded:
+            raise Limited("rate_limited", f"More than {quota.limit} invitations in an hour.", (), quota.reset)
     row = Invitation(tenant=tenant, email=email, role=role, created_by=by, expires_at=datetime.now(UTC) + LIFE)
     try:
         with transaction.atomic():

@@ -14,6 +14,11 @@ MOST_RETENTION = 3650
 """Days of a retention that ends: ten years."""
 SLUG_PATTERN = r"^[a-z0-9][a-z0-9-]{0,38}[a-z0-9]\Z"
 
+one_line = RegexValidator(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029]", "One line, without control characters.", inverse_match=True
+)
+"""What a name has to be, because it comes into the subjects of mails."""
+
 
 class UserManager(BaseUserManager["User"]):
     """E-mail addresses are kept in lower case: two spellings are one person."""
@@ -36,7 +41,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     """A person who logs in to the console; belongs to tenants through memberships."""
 
     email = models.EmailField(unique=True)
-    name = models.CharField(max_length=200, blank=True)
+    name = models.CharField(max_length=200, blank=True, validators=[one_line])
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField("operator", default=False, help_text="May use the operators' pages.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -66,7 +71,7 @@ class Tenant(models.Model):
             )
         ],
     )
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=200, validators=[one_line])
     is_active = models.BooleanField(
         default=True, help_text="An inactive tenant's keys are refused and nothing is sent."
     )

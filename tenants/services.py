@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -13,7 +14,7 @@ from django.db import IntegrityError, transaction
 from sprayer_project.errors import Conflict, Invalid, NotFound
 from tenants import encryption, keys, selectors
 from tenants.models import SLUG_PATTERN, ApiKey, AuditEntry, ChannelConfig, Membership, Tenant, User
-from tenants.rights import ROLES, SCOPES
+from tenants.rights import ROLES, SCOPES, Forbidden
 
 
 @transaction.atomic
@@ -31,8 +32,12 @@ def create_tenant(slug: str, name: str, owner_email: str, password: str | None =
 
 @transaction.atomic
 def found_tenant(slug: str, name: str, owner: User, ip: str | None = None) -> Tenant:
-    """The same for a person at the console, without a key. Raises Invalid, Conflict."""
+    """The same for a person at the console, without a key. Raises Invalid, Conflict, Forbidden (owns enough)."""
     _refuse_slug(slug)
+    person = User.objects.select_for_update().get(pk=owner.pk)
+    owned = Membership.objects.filter(user=person, role=Membership.Role.OWNER).count()
+    if owned >= settings.OWNED_TENANTS and not person.is_staff:
+        raise Forbidden("too_many_tenants", f"You own {owned} tenants: ask the operators for more.")
     return _found(slug, name, owner, owner, ip)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,15 +14,16 @@ from pytest_django import Settings
 from deploy.local.stack import Stack
 from feedback import live, services
 from feedback.events import ConnectionEvent, DeliveryEvent, Status
-from sprayer_project import amqp, redis, worker
+from sprayer_project import amqp, following, redis, worker
 from sprayer_project.ids import new_id
 from tenants.services import create_api_key, revoke_api_key
 from tests.conftest import TenantUnderTest
 from tests.feedback.hooks import happen, until
-from tests.feedback.live import PATH, reading
+from tests.feedback.live import LIMIT, PATH, reading
 from tests.feedback.stories import event
 from tests.live import LiveSystem
 from tests.messaging.realtime.clients import Raw
+from tests.pages import client_of
 
 pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]
 
@@ -179,6 +181,22 @@ async def test_a_revoked_key_ends_its_stream(system: LiveSystem, acme: TenantUnd
         assert (heard["type"], heard["code"]) == ("error", "revoked_key")
         with pytest.raises(EOFError):
             await feed.hear()
+
+
+async def test_one_stream_too_many_is_refused_before_it_begins(system: LiveSystem, acme: TenantUnderTest) -> None:
+    browser = await worker.in_thread(client_of, acme.owner)
+    cookie = {"Cookie": f"sessionid={browser.cookies['sessionid'].value}"}
+    async with AsyncExitStack() as streams:
+        for _ in range(following.MOST_READERS):
+            await streams.enter_async_context(reading(system, acme.key))
+        async with httpx.AsyncClient(base_url=str(system["web"].url), timeout=LIMIT, trust_env=False) as client:
+            asked = [
+                await client.get(PATH, headers=acme.headers()),
+                await client.get("/t/acme/live/events", headers=cookie),
+            ]
+    for answer in asked:
+        assert (answer.status_code, answer.json()["code"]) == (429, "too_many_streams")
+        assert answer.headers["retry-after"] == "10"
 
 
 async def test_a_web_process_that_ends_sends_its_readers_away(system: LiveSystem, acme: TenantUnderTest) -> None:

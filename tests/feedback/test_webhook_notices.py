@@ -10,6 +10,7 @@ from feedback import webhook_notices, webhooks
 from feedback.models import Webhook
 from feedback.webhooks import Actor
 from sprayer_project import worker
+from tenants.models import Tenant
 from tenants.services import add_member
 from tests.conftest import TenantUnderTest
 from tests.environment import free_port
@@ -33,6 +34,19 @@ async def test_owners_and_admins_are_told_once_and_without_secrets(acme: TenantU
     assert sorted(sent.to[0] for sent in mail.outbox) == ["alice@acme.example", "dora@acme.example"]
     text = str(mail.outbox[0].body)
     assert "hooks.example.com" in text and "no attempt succeeded for days" in text and "token" not in text
+
+
+async def test_a_notice_that_fails_holds_up_no_other(acme: TenantUnderTest, globex: TenantUnderTest) -> None:
+    row = await worker.in_thread(off)
+    other, _ = await worker.in_thread(
+        webhooks.create, "globex", "live", "https://hooks.example.com/", ["delivery.*"], Actor()
+    )
+    await worker.in_thread(webhooks.disable, other.id, Webhook.Reason.FAILING)
+    await worker.in_thread(Tenant.objects.filter(slug="acme").update, name="Ac\nme")
+    await webhook_notices.send_due()
+    assert [sent.to for sent in mail.outbox] == [["charlie@globex.example"]]
+    await worker.in_thread(row.refresh_from_db)
+    assert row.notice_at is not None and row.notice_at > datetime.now(UTC)
 
 
 async def test_what_the_mail_server_did_not_take_is_sent_when_it_is_back(

@@ -106,7 +106,7 @@ def test_the_api_refuses_it(acme: TenantUnderTest, client: Client, path: str, qu
         ("messages", {"find": "address", "q": DEEP}),
         ("messages", {"since": "0001-01-01T00:00", "zone": "Asia/Tokyo"}),
         ("messages", {"until": "9999-12-31T23:59", "zone": "America/New_York"}),
-        ("receivers", {"find": "address", "q": DEEP}),
+        ("receivers", {"address": DEEP}),
         ("suppressions", {"channel": "webpush", "address": DEEP}),
     ],
 )

@@ -142,6 +142,24 @@ def test_a_new_person_makes_a_first_tenant_and_owns_it(open_house: None) -> None
     assert not Tenant.objects.get(slug="dora").api_keys.exists()
 
 
+@pytest.mark.parametrize("name", ["Dora\nBcc: all@example.org", "Dora\r", "\x00Dora", "Do\u2028ra", "Do\x85ra"])
+def test_a_name_is_one_line(open_house: None, alice: User, name: str) -> None:
+    client = Client()
+    client.force_login(alice)
+    name = f"{name}."  # what ends it is stripped
+    forms = {
+        "/accounts/tenants/new": {"slug": "dora"},
+        "/t/acme/settings": {"retention_days": ""},
+        "/accounts/": {},
+        "/t/acme/keys/new": {"mode": "test", "scopes": ["messages:send"], "life": "90"},
+    }
+    for path, form in forms.items():
+        page = client.post(path, form | {"name": name}).content.decode()
+        assert 'aria-invalid="true"' in page and "control characters" in page, path
+    Client().post("/accounts/signup/", {"name": name, "email": "dora@example.org", "password1": PASSWORD})
+    assert (User.objects.count(), Tenant.objects.get().name) == (2, "Acme")
+
+
 @pytest.mark.parametrize("slug", ["acme", "Not a slug", ""])
 def test_a_slug_that_is_taken_or_bad_is_refused_at_its_field(open_house: None, alice: User, slug: str) -> None:
     client = Client()
@@ -149,6 +167,24 @@ def test_a_slug_that_is_taken_or_bad_is_refused_at_its_field(open_house: None, a
     page = client.post("/accounts/tenants/new", {"name": "Other", "slug": slug}).content.decode()
     assert 'aria-invalid="true"' in page
     assert Tenant.objects.count() == 1
+
+
+def test_a_person_owns_so_many_tenants_and_an_operator_any_number(
+    open_house: None, alice: User, settings: Settings
+) -> None:
+    settings.OWNED_TENANTS = 2
+    client = Client()
+    client.force_login(alice)
+
+    def make(slug: str) -> str:
+        return client.post("/accounts/tenants/new", {"name": "Other", "slug": slug}, follow=True).content.decode()
+
+    assert "you own it" in make("second")
+    assert "You own 2 tenants" in make("third")
+    assert not Tenant.objects.filter(slug="third").exists()
+    alice.is_staff = True
+    alice.save()
+    assert "you own it" in make("third")
 
 
 def test_where_nobody_signs_up_only_operators_make_tenants(alice: User) -> None:

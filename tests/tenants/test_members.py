@@ -127,6 +127,16 @@ def test_a_tenant_cannot_flood_mailboxes(acme: TenantUnderTest) -> None:
     assert len(mail.outbox) == 30
 
 
+def test_a_person_cannot_flood_mailboxes_from_several_tenants(acme: TenantUnderTest, globex: TenantUnderTest) -> None:
+    services.add_member("globex", acme.owner.email, "admin")
+    alice = _as(acme.owner)
+    form = {"email": DORA, "role": "viewer"}
+    answers = [alice.post(f"/t/{slug}/settings/members/invite", form) for slug in ["acme", "globex"] * 16]
+    assert "invitations in an hour" in answers[-1].content.decode()
+    assert len(mail.outbox) == 30
+    assert _as(globex.owner).post("/t/globex/settings/members/invite", form).status_code == 302
+
+
 def test_a_mail_server_that_is_away_is_told_to_the_inviter(acme: TenantUnderTest, settings: Settings) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1

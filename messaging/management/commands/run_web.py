@@ -22,7 +22,7 @@ class Command(BaseCommand):
         application = import_string(settings.ASGI_APPLICATION)
         worker.raise_open_files_limit()
         health.warm_up()
-        worker.collect_less()
+        worker.collect_less(2_000, 10, 10)  # more often than a daemon: connections that ended are heavy garbage
         endpoint = f"tcp:port={port}:interface={host.replace(':', chr(92) + ':')}"
         server = DrainingServer(application, [endpoint])
         server.run()

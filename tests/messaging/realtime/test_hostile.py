@@ -210,11 +210,11 @@ async def test_a_flood_of_connects_and_drops_leaves_nothing_behind(web: LiveSyst
 async def test_connections_that_are_over_leave_no_task_behind(transactional_db: None, acme: TenantUnderTest) -> None:
     async def connect_and_drop(number: int) -> None:
         socket = WebsocketCommunicator(asgi.websocket, f"/api/v1/realtime?token={token(f'r{number}')}")
-        assert (await socket.connect())[0]
+        assert (await socket.connect(LIMIT))[0]
         if number % 2:
             await socket.send_json_to({"type": "ping"})
             await socket.receive_json_from(LIMIT)
-        await socket.disconnect()
+        await socket.disconnect(timeout=LIMIT)
 
     async def settle(connections: int, most: float) -> int:
         """The tasks that are left of so many connections, once there are not more than `most`."""
