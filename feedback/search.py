@@ -55,9 +55,7 @@ def deliveries(
     newest_first: bool = True,
 ) -> Page[DeliveryRow]:
     """By id, that is by the time of the message. channels: every channel that there may be. Raises Invalid."""
-    after = paging.decode(cursor)
-    if after is not None and not isinstance(after, str):
-        raise Invalid("invalid_cursor", "Pass next_cursor of an earlier answer unchanged.", "?cursor")
+    after = paging.decode(cursor, str)
     asked = query(tenant, mode, wanted, channels)
     bound = {"$lt" if newest_first else "$gt": after} if after is not None else {}
     indexed = {**asked.indexed, "_id": _narrowed(asked.indexed["_id"], bound)}

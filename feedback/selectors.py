@@ -292,11 +292,9 @@ def _page(
     prefix: str = "",
 ) -> Page[DeliveryRow]:
     """Rows ordered by _id, or by a field that is prefix + _id."""
-    after = paging.decode(cursor)
+    after = paging.decode(cursor, str)
     query = dict(indexed)
     if after is not None:
-        if not isinstance(after, str):
-            raise Invalid("invalid_cursor", "Pass next_cursor of an earlier answer unchanged.", "?cursor")
         query[by] = query.get(by, {}) | {"$gt" if direction > 0 else "$lt": prefix + after}
     return paging.page(list(find(query, rest, by, direction, limit + 1)), limit, lambda row: row.id)
 

@@ -67,6 +67,7 @@ local most, first, longest, forget = tonumber(ARGV[1]), tonumber(ARGV[2]), tonum
 local answers = {}
 local listed = KEYS[#KEYS]
 local function open(key, level)
+  redis.call('ZREMRANGEBYSCORE', listed, '-inf', now - forget * 1000)
   redis.call('ZADD', listed, now, key)
   redis.call('EXPIRE', listed, forget)
   local wait = math.min(first * 2 ^ (level - 1), longest)

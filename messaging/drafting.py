@@ -36,14 +36,14 @@ class Known:
 def canonical(body: Mapping[str, Any]) -> bytes:
     """The body as one text, whatever the order of its names. Raises Invalid for what no store can hold, TooLarge."""
     try:
-        text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         bson.encode(body)
         if text.count("[") + text.count("{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
             raise Invalid("unstorable", f"Values may be nested {MAX_DEPTH} deep.", "")
         raw = text.encode()
     except UnicodeEncodeError as error:
         raise Invalid("malformed_json", "Text must be valid Unicode, without lone surrogates.", "") from error
-    except (OverflowError, bson.errors.BSONError, RecursionError) as error:
+    except (ValueError, OverflowError, bson.errors.BSONError, RecursionError) as error:
         raise Invalid("unstorable", f"The body holds a value that cannot be stored: {error}.", "") from error
     if len(raw) > MAX_MESSAGE:
         raise TooLarge("message_too_large", f"A message may have {MAX_MESSAGE} bytes; this one has {len(raw)}.")

@@ -144,7 +144,8 @@ class SendForm(forms.Form):
         errors = problem.get("errors", ())
         for error in errors:
             field = self._field_of(error["pointer"])
-            self.add_error(field, error["detail"] if field else f"{error['pointer']}: {error['detail']}")
+            said = error["detail"] if field or not error["pointer"] else f"{error['pointer']}: {error['detail']}"
+            self.add_error(field, said)
         if not errors:
             self.add_error(None, problem["detail"])
 

@@ -1,6 +1,7 @@
 """What a tenant can do with messages: submit, cancel, retry a delivery."""
 
 import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -58,18 +59,23 @@ class _Submission:
 
 def accept(tenant: str, mode: str, body: Mapping[str, Any], idempotency_key: str | None = None) -> Accepted:
     """Take responsibility for a message. Raises Invalid, TooLarge, KeyReused, pymongo errors: nothing is stored."""
-    (result,) = _accept(tenant, mode, [_submission(body, idempotency_key)])
-    if isinstance(result, Exception):
-        raise result
-    return result
+    results: dict[int, Accepted | Exception] = {}
+    with mongo.patience(_PATIENCE):
+        _accept(tenant, mode, {0: _submission(body, idempotency_key)}, results)
+    if isinstance(results[0], Exception):
+        raise results[0]
+    return results[0]
 
 
 def accept_batch(tenant: str, mode: str, bodies: Sequence[Mapping[str, Any]]) -> list[Accepted | Exception]:
-    """Each item on its own: what it became or why not, in order. Stored, published and looked up together."""
+    """Each item on its own: what it became or why not, in order. Stored, published and looked up together.
+
+    A store that fails is the result of all that were not yet decided.
+    """
     results: dict[int, Accepted | Exception] = {}
-    submissions: dict[int, _Submission] = {}
-    repeats: dict[int, _Submission] = {}
-    keys: set[str | None] = set()
+    # A key that comes again finds in the next round what became of it before.
+    rounds: dict[int, dict[int, _Submission]] = defaultdict(dict)
+    times = Counter[str | None]()
     for index, body in enumerate(bodies):
         own = dict(body)
         try:
@@ -77,11 +83,14 @@ def accept_batch(tenant: str, mode: str, bodies: Sequence[Mapping[str, Any]]) ->
         except (Invalid, TooLarge) as error:
             results[index] = error
             continue
-        (repeats if submission.key in keys else submissions)[index] = submission
-        keys |= {submission.key} - {None}
-    results |= zip(submissions, _accept(tenant, mode, list(submissions.values())), strict=True)
-    for index, submission in repeats.items():  # a key that comes again finds what became of the first
-        (results[index],) = _accept(tenant, mode, [submission])
+        rounds[times[submission.key]][index] = submission
+        times[submission.key] += submission.key is not None
+    try:
+        with mongo.patience(_BATCH_PATIENCE):
+            for submissions in rounds.values():
+                _accept(tenant, mode, submissions, results)
+    except STORE_ERRORS as error:
+        return [results.get(index, error) for index in range(len(bodies))]
     return [results[index] for index in range(len(bodies))]
 
 
@@ -95,25 +104,25 @@ def _submission(body: Mapping[str, Any], key: Any) -> _Submission:
     return _Submission(body, key, hashlib.sha256(raw).hexdigest())
 
 
-def _accept(tenant: str, mode: str, submissions: Sequence[_Submission]) -> list[Accepted | Exception]:
-    """What became of each. A store that fails is the result of all that were not yet decided."""
-    results: dict[int, Accepted | Exception] = {}
-    left = dict(enumerate(submissions))
-    try:
-        with mongo.patience(_PATIENCE if len(left) == 1 else _BATCH_PATIENCE):
-            results |= _earlier(tenant, mode, left)
-            records = _records(tenant, mode, {index: left[index] for index in left.keys() - results.keys()}, results)
-            held = unit_of_work.accept([*records.values()])
-            results |= {
-                index: Accepted(record["_id"], record["status"], record["channels"], record["created_at"])
-                for index, record in records.items()
-                if record["_id"] not in held
-            }
-            results |= _earlier(tenant, mode, {index: left[index] for index in left.keys() - results.keys()})
-    except STORE_ERRORS as error:
-        return [results.get(index, error) for index in left]
+def _accept(
+    tenant: str, mode: str, submissions: Mapping[int, _Submission], results: dict[int, Accepted | Exception]
+) -> None:
+    """Put what becomes of each into results. Raises the stores' errors."""
+
+    def left() -> dict[int, _Submission]:
+        return {index: found for index, found in submissions.items() if index not in results}
+
+    results |= _earlier(tenant, mode, submissions)
+    records = _records(tenant, mode, left(), results)
+    held = unit_of_work.accept([*records.values()])
+    results |= {
+        index: Accepted(record["_id"], record["status"], record["channels"], record["created_at"])
+        for index, record in records.items()
+        if record["_id"] not in held
+    }
+    results |= _earlier(tenant, mode, left())
     expiring = Conflict("key_in_use", "The key of this request is just expiring: repeat it.", retry_after=1)
-    return [results.get(index, expiring) for index in left]
+    results |= dict.fromkeys(left(), expiring)
 
 
 def _records(
@@ -121,7 +130,7 @@ def _records(
 ) -> dict[int, dict[str, Any]]:
     """The documents to store; why there is none goes to `refused`."""
     values: dict[int, dict[str, Any]] = {}
-    for index, submission in sorted(submissions.items()):
+    for index, submission in submissions.items():
         try:
             values[index] = drafting.validated(submission.body)
         except ValidationError as error:

@@ -2,10 +2,14 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins so for a formula: https://owasp.org/www-community/attacks/CSV_Injection"""
+_formula = re.compile(r"'*[=+\-@\t\r]")
+"""A spreadsheet takes a cell that begins so for a formula: https://owasp.org/www-community/attacks/CSV_Injection
+
+With apostrophes before it, the cell is one that was escaped, or looks like one.
+"""
 
 
 def cell(value: object) -> str:
@@ -13,12 +17,12 @@ def cell(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if _formula.match(text) else text
 
 
 def uncell(text: str) -> str:
     """What cell made a text of: the apostrophe is taken away."""
-    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
+    return text[1:] if text.startswith("'") and _formula.match(text) else text
 
 
 def lines(rows: Sequence[Sequence[object]]) -> bytes:

@@ -178,7 +178,7 @@ def _ndjson(text: IO[str]) -> Iterator[Row | Bad]:
         if not raw.strip():
             continue
         try:
-            found = json_text.parse(raw)
+            found = json_text.parse(raw, halves=True)
         except ValueError:
             found = "The line is not JSON."
         yield _checked(line, found if isinstance(found, dict | str) else "The line is no JSON object.")

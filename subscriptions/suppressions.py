@@ -80,9 +80,7 @@ def states(tenant: str, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, st
 
 def page(tenant: str, channel: str | None, cursor: str | None, limit: int) -> Page[SuppressionRow]:
     """The newest first. Raises Invalid for a bad cursor or channel."""
-    before = paging.decode(cursor)
-    if not isinstance(before, str | None):
-        raise Invalid("invalid_cursor", "Pass next_cursor of an earlier answer unchanged.", "?cursor")
+    before = paging.decode(cursor, str)
     query = record.live(tenant) | ({"order": {"$lt": before}} if before is not None else {})
     if channel:
         query["channel"] = addresses.kind_of(channel).name

@@ -18,7 +18,6 @@ from redis.exceptions import RedisError
 
 from sprayer_project import paging, redis, tail
 from sprayer_project.background import Background
-from sprayer_project.errors import Invalid
 from sprayer_project.tail import Tail
 
 log = structlog.get_logger(__name__)
@@ -76,9 +75,7 @@ def note_message(tenant: str, row: Mapping[str, Any]) -> None:
 
 def requests(tenant: str, wanted: Callable[[Request], bool], cursor: str | None, limit: int) -> paging.Page[Request]:
     """A tenant's requests that are wanted, newest first. Raises Invalid for a bad cursor, and redis errors."""
-    before = paging.decode(cursor)
-    if before is not None and type(before) is not int:
-        raise Invalid("invalid_cursor", "Pass next_cursor of an earlier answer unchanged.", "?cursor")
+    before = paging.decode(cursor, int)
     found: list[tuple[int, Request]] = []
     while len(found) <= limit and (entries := tail.newest(requests_of(tenant), before, _CHUNK)):
         rows = [(entry.offset, _request(entry.events[0])) for entry in entries]

@@ -47,7 +47,7 @@ def take_back(request: HttpRequest, member: Membership, invitation: str) -> Http
 
 
 @console.page("members", methods=("POST",))
-def change_role(request: HttpRequest, member: Membership, person: str) -> HttpResponse:
+def change_role(request: HttpRequest, member: Membership, person: int) -> HttpResponse:
     """Another role, none above the own one."""
     other = _other(member, person)
     form = RoleForm(member.role, request.POST)
@@ -64,7 +64,7 @@ def change_role(request: HttpRequest, member: Membership, person: str) -> HttpRe
 
 
 @console.page("members", methods=("GET", "HEAD", "POST"))
-def remove(request: HttpRequest, member: Membership, person: str) -> HttpResponse:
+def remove(request: HttpRequest, member: Membership, person: int) -> HttpResponse:
     """Asks, saying what will happen; then does it."""
     other = _other(member, person)
     if request.method != "POST":
@@ -118,10 +118,10 @@ def _may_change(member: Membership, other: Membership) -> bool:
     return other.user_id != member.user_id and may_give(member.role, other.role)
 
 
-def _other(member: Membership, person: str) -> Membership:
-    other = selectors.members(member.tenant.slug).filter(pk=int(person)).first() if person.isdecimal() else None
+def _other(member: Membership, person: int) -> Membership:
+    other = selectors.members(member.tenant.slug).filter(pk=person).first()
     if other is None:
-        raise Http404(f"There is no member {person!r}.")
+        raise Http404(f"There is no member {person}.")
     if not _may_change(member, other):
         raise Forbidden("missing_right", f"Your role here, {member.role}, does not reach up to this member's.")
     return other

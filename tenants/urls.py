@@ -22,8 +22,8 @@ console_urls = [
     path("settings", settings_views.tenant, name="console-settings"),
     path("settings/members", member_views.members, name="console-members"),
     path("settings/members/invite", member_views.invite, name="console-member-invite"),
-    path("settings/members/<str:person>/role", member_views.change_role, name="console-member-role"),
-    path("settings/members/<str:person>/remove", member_views.remove, name="console-member-remove"),
+    path("settings/members/<int:person>/role", member_views.change_role, name="console-member-role"),
+    path("settings/members/<int:person>/remove", member_views.remove, name="console-member-remove"),
     path(
         "settings/invitations/<str:invitation>/take-back", member_views.take_back, name="console-invitation-take-back"
     ),

@@ -146,6 +146,15 @@ async def test_late_failures_of_others_do_not_prolong_the_wait(state: None) -> N
 
 
 @pytest.mark.services
+async def test_what_opened_long_ago_is_not_listed_for_ever(state: None) -> None:
+    client, listed = redis.client("acme"), redis.key("acme", "breakers")
+    now = time.time() * 1000
+    client.zadd(listed, {"forgotten": now - 3_660_000, "known": now - 3_540_000})
+    await report(*[BAD] * FAILURES)
+    assert client.zrange(listed, 0, -1) == ["known", redis.key("acme", "breaker", "http", "down.example")]
+
+
+@pytest.mark.services
 async def test_other_hosts_channels_and_tenants_stay_closed(state: None) -> None:
     await report(*[BAD] * FAILURES)
     others = [

@@ -130,6 +130,7 @@ def test_a_form_sent_again_with_another_text_makes_another_message(ann: TenantUn
         ({"override-email-headers": "none"}, "override-email-headers", "dictionary"),
         ({"send_at": "2126-01-01T00:00"}, "send_at", "within a year"),
         ({"metadata": "17"}, "metadata", "dictionary"),
+        ({"attributes": '{"a": NaN}'}, "attributes", "not JSON"),
     ],
 )
 def test_what_is_refused_is_said_at_the_field(

@@ -16,7 +16,10 @@ from deploy.local.servers import HOST, Server
 from deploy.local.stack import Stack
 from feedback import selectors as feedback
 from feedback.events import Status
+from messaging import services
+from messaging.services import Accepted
 from sprayer_project import redis
+from sprayer_project.errors import STORE_ERRORS
 from subscriptions import memberships
 from tenants.services import create_tenant
 from tests.conftest import TenantUnderTest
@@ -141,6 +144,24 @@ def test_without_mongodb_posts_are_refused_soon_while_queued_jobs_go_on_and_then
     assert not_ready.json()["servers"]["mongodb"] == "unavailable"
     assert _delivered(acme, queued[-1].id) == RECEIVERS
     assert sink.arrived(acme.slug).count(queued[-1].id) == RECEIVERS
+
+
+def test_a_batch_that_repeats_keys_waits_for_mongodb_but_once(
+    acme: TenantUnderTest, stack: Stack, frozen: Callable[[Server], Callable[[], None]]
+) -> None:
+    names = sink.prepare(acme.slug, "ok", 1)
+    once = _body(names) | {"idempotency_key": "once"}
+    bodies = [once, _body(names, 1), *[once] * 8]
+    thaw = frozen(stack.mongo)
+    begun = time.monotonic()
+    results = services.accept_batch(acme.slug, "live", bodies)
+    seconds = time.monotonic() - begun
+    thaw()
+    assert [isinstance(result, STORE_ERRORS) for result in results] == [True] * len(bodies)
+    assert seconds < 7
+    accepted = services.accept_batch(acme.slug, "live", bodies)
+    assert len({result.id for result in accepted if isinstance(result, Accepted)}) == 2
+    assert [isinstance(result, Accepted) and result.replayed for result in accepted] == [False, False, *[True] * 8]
 
 
 @pytest.mark.parametrize("how", ["stopped", "silent"])
