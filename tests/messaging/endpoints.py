@@ -110,8 +110,8 @@ def _host(name: str, at: Endpoint, hanging: Endpoint | None) -> str:
 async def statuses(tenant: str, messages: Sequence[str]) -> dict[str, int]:
     """How many deliveries of these messages stand at each status."""
     counted: dict[str, int] = {}
-    for totals in (await worker.in_thread(selectors.counts, {tenant: messages})).values():
-        for status, number in totals.channels["http"].items():
+    for totals in (await worker.in_thread(selectors.totals_of, tenant, messages)).values():
+        for status, number in totals.channels.get("http", {}).items():
             counted[status] = counted.get(status, 0) + number
     return counted
 
