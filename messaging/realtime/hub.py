@@ -117,8 +117,11 @@ class Hub:
         """The process ends: nobody is connected to it any more."""
         await self._holdings.released()
         for shard, beat in self._beats.items():
-            beat.cancel()
-            await asyncio.wait([beat])
+            while not beat.done():
+                # One cancel may be lost: in Python 3.11 asyncio.wait_for, by which redis-py sends, swallows one that
+                # comes as its command ends.
+                beat.cancel()
+                await asyncio.wait([beat], timeout=_PAUSE)
             await self._try(holders.die(shard, self._holdings.process))
         await self._holdings.comings.reported(_FAREWELL)
 

@@ -81,6 +81,29 @@ async def test_a_mistake_of_its_own_does_not_end_it(hub: Hub, monkeypatch: pytes
     hub.remove(member)
 
 
+async def test_it_ends_although_a_cancel_is_lost_in_its_beat(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    live, lost = holders.live, asyncio.Event()
+
+    async def deaf(shard: int, process: str) -> None:
+        await live(shard, process)
+        if asyncio.current_task() in hub._beats.values() and not lost.is_set():
+            beating.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                lost.set()  # as asyncio.wait_for loses it
+
+    beating = asyncio.Event()
+    monkeypatch.setattr(holders, "live", deaf)
+    member = Listening()
+    await hub.add(member)
+    hub.remove(member)
+    async with asyncio.timeout(30):
+        await beating.wait()
+        await hub.farewell()
+    assert lost.is_set()
+
+
 async def test_whoever_leaves_during_a_check_is_not_held_on(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
