@@ -11,7 +11,7 @@ from feedback import updates
 from feedback.selectors import DeliveryRow, find, rows
 from feedback.updates import dead_prefix
 
-MOST = 10_000
+MOST = 2_500
 """Dead letters that are counted when somebody looks, the newest."""
 
 

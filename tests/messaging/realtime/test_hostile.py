@@ -114,9 +114,9 @@ async def test_a_socket_that_sends_too_many_frames_is_told_and_closed(web: LiveS
 
 async def test_a_receiver_that_makes_too_many_requests_is_told_to_wait(web: LiveSystem) -> None:
     async with http(web, "mallory") as mallory, http(web, "alice") as alice:
-        answers = [await mallory.post("/ack", epoch="x", offset="1") for _ in range(200)]
+        answers = [await mallory.post("/ack", epoch="0123456789abcdef", offset="1") for _ in range(200)]
         while answers[-1].status_code == 204:
-            answers.append(await mallory.post("/ack", epoch="x", offset="1"))
+            answers.append(await mallory.post("/ack", epoch="0123456789abcdef", offset="1"))
         assert (answers[-1].status_code, answers[-1].json()["code"]) == (429, "too_fast")
         assert answers[-1].headers["retry-after"] == "1"
         assert (await alice.poll(wait=0))["recovered"]

@@ -215,7 +215,8 @@ async def test_a_bad_query_is_named(web: LiveSystem, path: str, query: dict[str,
 EPOCH = "0123456789abcdef"
 BAD_PLACES: list[tuple[dict[str, Any], str]] = [
     ({"epoch": 1, "offset": "1"}, "/epoch"),
-    ({"epoch": "\ud800", "offset": "1"}, "/epoch"),
+    ({"epoch": "x", "offset": "1"}, "/epoch"),
+    ({"epoch": "\ud800", "offset": "1"}, ""),  # half a character is in no JSON that we take
     ({"epoch": EPOCH * 900, "offset": "1"}, "/epoch"),
     ({"epoch": EPOCH, "offset": 1}, "/offset"),
     ({"epoch": EPOCH}, "/offset"),
