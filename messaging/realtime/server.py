@@ -83,7 +83,8 @@ class DrainingServer(Server):  # type: ignore[misc]
         self.ws_factory.protocol = sockets.BoundedSocket
         loop = asyncio.get_event_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._begin_to_drain)
+            # Not loop.add_signal_handler: where calls from threads have filled the loop's pipe, it loses the signal.
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._begin_to_drain))
 
     def _begin_to_drain(self) -> None:
         if self._draining is None:

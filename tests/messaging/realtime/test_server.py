@@ -1,11 +1,30 @@
 """How a web process ends."""
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
 from messaging.realtime import server
 from messaging.realtime.server import DrainingServer
+from tests.environment import ROOT
+
+CROWDED = """
+import asyncio, os, signal
+import django
+django.setup()
+from messaging.realtime.server import DrainingServer
+from twisted.internet import reactor
+
+def crowd():
+    for _ in range(10_000):
+        asyncio.get_event_loop().call_soon_threadsafe(int)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+reactor.callWhenRunning(lambda: reactor.callLater(0, crowd))
+DrainingServer(None, ["tcp:port=0:interface=127.0.0.1"]).run()
+"""
 
 
 async def test_an_application_that_heeds_no_cancellation_does_not_keep_the_process(
@@ -30,3 +49,8 @@ async def test_an_application_that_heeds_no_cancellation_does_not_keep_the_proce
     assert not application.done()
     over.set()
     await application
+
+
+def test_a_signal_is_heard_among_ten_thousand_calls_from_threads() -> None:
+    web = subprocess.run([sys.executable, "-c", CROWDED], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (web.returncode, "draining" in web.stdout + web.stderr) == (0, True), web.stderr
