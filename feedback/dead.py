@@ -11,7 +11,7 @@ from feedback import updates
 from feedback.selectors import DeliveryRow, find, rows
 from feedback.updates import dead_prefix
 
-MOST = 2_500
+MOST = 10_000
 """Dead letters that are counted when somebody looks, the newest."""
 
 
