@@ -71,6 +71,8 @@ class Esp:
     """The most recipients of one call in which each sees only himself; 0 where there is no such call."""
     batch_headers: bool = True
     """Whether each recipient of a batch can have headers of his own."""
+    own_headers_alone: bool = False
+    """In a batch a recipient's own headers, which his metadata are among, replace those that all have in common."""
     batch_attachments: bool = True
     """Whether a batch holds its attachments once, not once a recipient."""
     shared_id: bool = False
@@ -91,6 +93,7 @@ ESPS: Mapping[str, Esp] = {
         view=BrevoTrackingWebhookView,
         bounces=(("event", {"hard_bounce": _HARD, "invalid_email": "invalid_address"}),),
         batch=500,
+        own_headers_alone=True,
     ),
     "mailersend": Esp(
         credentials={"api_token": "api_key"},

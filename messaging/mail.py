@@ -110,7 +110,7 @@ def _identify(
     }
     if len(recipients) > 1:
         mail.merge_metadata = kept  # type: ignore[attr-defined]
-        if headers_differ(config, message, recipients):
+        if headers_differ(config, message, recipients) or (esp is not None and esp.own_headers_alone):
             mail.merge_headers = headers  # type: ignore[attr-defined]
             return
     elif esp is not None and esp.keeps_metadata:
