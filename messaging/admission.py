@@ -24,10 +24,12 @@ Places = list[tuple[int, Recipient]]
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """ready: by index of the job, whom to try; held: what is recorded of the others; watch wants each outcome."""
+    """ready: by index of the job, whom to try; held: what is recorded of the others; circuits: by delivery;
+    watch wants each outcome."""
 
     ready: Mapping[int, Sequence[Recipient]]
     held: Sequence[Entry]
+    circuits: Mapping[str, Circuit]
     watch: Watch
 
 
@@ -44,7 +46,7 @@ async def admit(
         recipient.delivery: circuit
         for index, recipients in claimed.items()
         for recipient in recipients
-        if (circuit := _circuit(contexts[index], recipient)) is not None
+        if (circuit := circuit_of(contexts[index], recipient)) is not None
     }
     permits = await breaker.admit(set(circuits.values())) if circuits else {}
     waiting: dict[tuple[int, str, float], list[Recipient]] = defaultdict(list)
@@ -70,7 +72,7 @@ async def admit(
     for (tenant, rate, back), places in sorted(limited.items(), key=lambda item: not item[0][2]):
         await _paced(contexts[places[0][0]], tenant, Rate.parse(rate), places, back, ready, waiting)
     held += _held(contexts, waiting)
-    return Admitted(ready, held, Watch(circuits, permits))
+    return Admitted(ready, held, circuits, Watch(circuits, permits))
 
 
 def _held(contexts: Sequence[Context], waiting: Mapping[tuple[int, str, float], Sequence[Recipient]]) -> list[Entry]:
@@ -117,7 +119,7 @@ def _question(context: Context, group: str | None, recipients: Sequence[Recipien
     )
 
 
-def _circuit(context: Context, recipient: Recipient) -> Circuit | None:
+def circuit_of(context: Context, recipient: Recipient) -> Circuit | None:
     """Its breaker; none for test messages: whoever sends to a sandbox address that fails wants to see that."""
     host = context.channel.host_of(recipient)
     if host is None or context.config is None or context.payload.mode == "test":

@@ -3,20 +3,20 @@
 import asyncio
 import json
 import os
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
 from django.conf import settings
 
 from feedback import selectors as feedback
 from feedback.events import DeliveryEvent, Status
-from messaging import admission, claims, incoming, outcomes, retiring, routing
-from messaging.breaker import Watch
-from messaging.channels.base import Channel, DeliveryError, Outcome, Recipient
+from messaging import admission, attempts, claims, incoming, outcomes, routing
+from messaging.admission import Admitted
+from messaging.breaker import Circuit
+from messaging.channels.base import Channel, Outcome, Recipient
 from messaging.jobs import Deliver, Expand
 from messaging.order import Order
 from messaging.outcomes import Context
@@ -24,19 +24,12 @@ from messaging.payloads import Payload
 from messaging.precedence import Precedence
 from messaging.recorder import Entry, Recorder, all_recorded, is_final
 from messaging.resolving import resolve
-from messaging.selectors import as_outgoing
-from messaging.standing import Standing
 from messaging.stragglers import Stragglers
 from sprayer_project import amqp, metrics, worker
-from sprayer_project.errors import STORE_ERRORS
 from sprayer_project.worker import Item
 from tenants import selectors as tenants
 from tenants.selectors import ChannelSettings
 
-log = structlog.get_logger(__name__)
-
-_TURN = 100
-"""Outcomes of a page between two turns of others."""
 _PROCESS = f"{os.getpid()}-{os.urandom(4).hex()}"
 
 
@@ -53,12 +46,21 @@ class Dispatcher:
     """Handles the items of one channel and lane."""
 
     def __init__(
-        self, channel: Channel, lane: str, recorder: Recorder, precedence: Precedence, stop: asyncio.Event
+        self,
+        channel: Channel,
+        lane: str,
+        recorder: Recorder,
+        precedence: Precedence,
+        stop: asyncio.Event,
+        *,
+        slots: int = 1,
+        prefetch: int = 1,
     ) -> None:
+        """slots: batches handled side by side; prefetch: jobs in hand."""
         self._channel, self._lane, self._recorder, self._stop = channel, lane, recorder, stop
         self._turn = precedence.turns(lane)
         self._order = Order()
-        self._stragglers = Stragglers()
+        self._stragglers = Stragglers(slots, prefetch)
 
     async def handle(self, items: Sequence[Item]) -> None:
         """A worker's handler. Returns when every outcome is recorded; raises a store's error when it is time to stop.
@@ -104,6 +106,8 @@ class Dispatcher:
                 recorded.add(self._recorder.record(outcomes.unsent(contexts[index], recipient, status, reason)))
             done = await self._already_done(one, resolution.recipients)
             wanted[one.job.tenant] += [(index, item) for item in resolution.recipients if item.delivery not in done]
+        if self._stragglers.some:
+            await self._put_off(work, contexts, wanted)
         mine: dict[int, list[Recipient]] = defaultdict(list)
         for tenant, asked in wanted.items():
             for index, recipient in await self._claimed(tenant, work, asked, recorded):
@@ -115,8 +119,7 @@ class Dispatcher:
             index: {recipient.delivery: recipient for recipient in recipients}
             for index, recipients in admitted.ready.items()
         }
-        total = sum(map(len, ready.values()))
-        task = asyncio.create_task(self._finish(contexts, ready, recorded, admitted.watch))
+        task = asyncio.create_task(self._finish(contexts, ready, recorded, admitted))
 
         async def hand_over() -> None:
             again = [
@@ -127,17 +130,39 @@ class Dispatcher:
             await all_recorded(recorded)
             await amqp.apublish(again)
 
-        def few_left() -> bool:
-            return not self._channel.ordered and sum(map(len, ready.values())) <= total / 2
+        def left() -> Counter[Circuit | None]:
+            return Counter(admitted.circuits.get(delivery) for open_ones in ready.values() for delivery in open_ones)
 
-        await self._stragglers.settle(task, few_left, hand_over)
+        if self._channel.ordered:
+            await task
+        else:
+            await self._stragglers.settle(task, len(work), left, hand_over)
+
+    async def _put_off(
+        self, work: Sequence[Work], contexts: Sequence[Context], wanted: dict[str, list[tuple[int, Recipient]]]
+    ) -> None:
+        """Take those out whose hosts are stalled: they wait for their turn in jobs of their own."""
+        jobs = []
+        for tenant, asked in wanted.items():
+            waits = [self._stragglers.wait(admission.circuit_of(contexts[index], item)) for index, item in asked]
+            stalled: dict[int, list[Recipient]] = defaultdict(list)
+            for (index, recipient), wait in zip(asked, waits, strict=True):
+                if wait:
+                    stalled[index].append(recipient)
+            jobs += [
+                outcomes.again(work[index].job, some, self._lane, max(waits), at_least=False)
+                for index, some in stalled.items()
+            ]
+            metrics.HELD.labels(channel=self._channel.name, reason="host_stalled").inc(sum(map(len, stalled.values())))
+            wanted[tenant] = [place for place, wait in zip(asked, waits, strict=True) if not wait]
+        await amqp.apublish(jobs)
 
     async def _finish(
         self,
         contexts: Sequence[Context],
         ready: Mapping[int, dict[str, Recipient]],
         recorded: set[asyncio.Future[None]],
-        watch: Watch,
+        admitted: Admitted,
     ) -> None:
         """Try everybody and record it; who has an outcome leaves `ready`, by index of the job and by delivery."""
         order = Order()
@@ -145,11 +170,11 @@ class Dispatcher:
         async def send(context: Context, open_ones: dict[str, Recipient]) -> None:
             tenant, ordered = context.payload.tenant, self._channel.ordered
             async with order.of({(tenant, one.receiver) for one in open_ones.values()} if ordered else ()):
-                await worker.through_outages(lambda: self._send(context, open_ones, recorded, watch), self._stop)
+                await worker.through_outages(lambda: self._send(context, open_ones, recorded, admitted), self._stop)
 
         sends = (send(contexts[index], ready[index]) for index in sorted(ready))
         results = await asyncio.gather(*sends, return_exceptions=True)
-        await watch.aclose()
+        await admitted.watch.aclose()
         await all_recorded(recorded)
         for result in results:
             if isinstance(result, BaseException):
@@ -228,63 +253,11 @@ class Dispatcher:
         context: Context,
         open_ones: dict[str, Recipient],
         recorded: set[asyncio.Future[None]],
-        watch: Watch,
+        admitted: Admitted,
     ) -> None:
-        """Try each recipient once. Every one has an outcome afterwards, whatever the adapter does."""
-        recipients, standing = list(open_ones.values()), Standing(context)
+        def note(recipient: Recipient, outcome: Outcome) -> None:
+            admitted.watch.saw(outcome)
+            self._stragglers.heard(admitted.circuits.get(outcome.delivery))
+            recorded.add(self._recorder.record(outcomes.entry(context, recipient, outcome)))
 
-        def note(outcome: Outcome) -> None:
-            recipient = open_ones.pop(outcome.delivery, None)
-            if recipient is not None:
-                watch.saw(outcome)
-                standing.saw(outcome)
-                recorded.add(self._recorder.record(outcomes.entry(context, recipient, outcome)))
-
-        if context.config is None:
-            error: DeliveryError | None = DeliveryError("channel_off", permanent=True)
-        else:
-            error = await self._call(context, context.config, recipients, note)
-        for recipient in list(open_ones.values()):
-            failure = error or DeliveryError("no_outcome", unknown=True)
-            note(outcomes.refused(failure, recipient))
-        await standing.report()
-
-    async def _call(
-        self,
-        context: Context,
-        config: Mapping[str, Any],
-        recipients: Sequence[Recipient],
-        note: Callable[[Outcome], None],
-    ) -> DeliveryError | None:
-        message = as_outgoing(context.payload, self._channel.name)
-        by_id = {recipient.delivery: recipient for recipient in recipients}
-        tried = 0
-        try:
-            async for outcome in self._channel.send(config, message, recipients):
-                if outcome.retire and context.payload.mode == "live":
-                    await self._retire(context, by_id[outcome.delivery], outcome)
-                note(outcome)
-                tried += 1
-                if tried % _TURN == 0:
-                    await self._turn()
-        except DeliveryError as error:
-            return error
-        except STORE_ERRORS:
-            raise
-        except Exception as error:
-            log.exception("an adapter failed", channel=self._channel.name, message=context.payload.id)
-            return DeliveryError("internal_error", detail=type(error).__name__, unknown=True)
-        finally:
-            age = (datetime.now(UTC) - context.payload.created).total_seconds()
-            metrics.DISPATCH_SECONDS.labels(channel=self._channel.name).observe(age)
-        return None
-
-    async def _retire(self, context: Context, recipient: Recipient, outcome: Outcome) -> None:
-        """Best effort: an address that stays active is called dead again by the next message."""
-        now = datetime.now(UTC)
-        payload, at = context.payload, min(now, outcome.dead_since or now)
-        where = (payload.tenant, self._channel.name, recipient.delivery, payload.id, recipient.address_hash)
-        try:
-            await worker.in_thread(retiring.retire, *where, outcome.reason, at)
-        except STORE_ERRORS as error:
-            log.warning("address not retired", tenant=context.payload.tenant, error=type(error).__name__)
+        await attempts.attempt(context, open_ones, note, self._turn)

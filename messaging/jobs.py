@@ -7,6 +7,9 @@ from typing import Any
 
 from sprayer_project.errors import SprayerError
 
+FEW_TARGETS = 10
+"""A Deliver job of up to so many targets is one-to-one traffic."""
+
 
 class BadJob(SprayerError):
     """A job that can never be done; the code is the reason in the dead letters."""
@@ -52,6 +55,11 @@ class Expand:
 
 
 Job = Deliver | Expand
+
+
+def lane_of(targets: int, surplus: bool) -> str:
+    """single: one-to-one traffic; surplus: what of it is beyond a tenant's share, or is left of a page; bulk: pages."""
+    return "bulk" if targets > FEW_TARGETS else "surplus" if surplus else "single"
 
 
 def encode(job: Job) -> bytes:

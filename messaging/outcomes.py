@@ -173,11 +173,15 @@ def _retry(context: Context, recipients: Sequence[Recipient], attempt: int, due:
 
 
 def later(job: Deliver, lane: str, delay: float) -> amqp.Publication:
-    """A job that comes back to its lane after about `delay` seconds, at most a minute."""
+    """A job that comes back after about `delay` seconds, at most a minute; what is left of a page leaves its lane."""
+    lane = jobs.lane_of(len(job.targets), lane != "single")
     return amqp.retry(amqp.job_queue(job.channel, lane), jobs.encode(job), delay)
 
 
-def again(job: Deliver, recipients: Sequence[Recipient], lane: str, wait: float) -> amqp.Publication:
-    """The same job for these of its recipients alone, when `wait` seconds are over."""
+def again(
+    job: Deliver, recipients: Sequence[Recipient], lane: str, wait: float, *, at_least: bool = True
+) -> amqp.Publication:
+    """The same job for these of its recipients alone, when `wait` seconds are over; at_least: certainly not before."""
     targets = tuple(Target(item.receiver, item.address_hash or None) for item in recipients)
-    return later(replace(job, targets=targets, due=time.time() + wait + 0.5), lane, wait)
+    due = time.time() + (wait + 0.5 if at_least else 0)
+    return later(replace(job, targets=targets, due=due), lane, wait)

@@ -19,8 +19,6 @@ from subscriptions import selectors as subscribers
 
 log = structlog.get_logger(__name__)
 
-SINGLE_TARGETS = 10
-"""A Deliver job of up to so many targets is one-to-one traffic and takes the single lane."""
 BULK_DEPTH = 20_000
 """Jobs on a bulk lane above which expanding pauses."""
 _END_PAUSE = 5
@@ -34,8 +32,7 @@ def first_step(record: Mapping[str, Any], crowded: bool = False) -> list[amqp.Pu
         targets = named_targets(record, channel)
         for start in range(0, len(targets), settings.PAGE_SIZE):
             chunk = tuple(targets[start : start + settings.PAGE_SIZE])
-            lane = "single" if len(targets) <= SINGLE_TARGETS and not crowded else "bulk"
-            publications.append(publication(Deliver(targets=chunk, **common), lane))
+            publications.append(publication(Deliver(targets=chunk, **common), jobs.lane_of(len(targets), crowded)))
     for name in record["routes"]:
         channel, _, index = name.partition("/")
         common = _common(record, channel)

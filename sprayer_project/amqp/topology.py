@@ -17,7 +17,7 @@ from pika.channel import Channel as AmqpChannel
 JOBS, EVENTS, FOUND, LOST, DEAD = "sprayer.jobs", "sprayer.events", "sprayer.found", "sprayer.lost", "sprayer.dead"
 RECORD_QUEUE, WEBHOOK_QUEUE, DEAD_QUEUE = "feedback.record", "feedback.webhooks", "jobs.undecodable"
 LIVE_QUEUE, LIVE_LOST_QUEUE = "feedback.live", "feedback.live.lost"
-LANES = ("single", "bulk")
+LANES = ("single", "surplus", "bulk")
 RETRY_DELAYS = (1, 5, 15, 60)
 DELIVERY_LIMIT = 20
 EVENTS_LIMIT = 2_000_000

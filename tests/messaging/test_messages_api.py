@@ -259,7 +259,7 @@ def test_the_messages_of_a_batch_count_towards_the_tenants_share_of_the_single_l
     monkeypatch.setattr(unit_of_work, "SINGLE_SHARE", 3)
     assert {item["status"] for item in post_batch(client, alice, [BODY] * 5)} == {202}
     assert amqp.depth(amqp.job_queue("sms", "single")) == 3
-    assert amqp.depth(amqp.job_queue("sms", "bulk")) == 2
+    assert amqp.depth(amqp.job_queue("sms", "surplus")) == 2
 
 
 def test_strangers_and_the_other_mode_see_nothing(

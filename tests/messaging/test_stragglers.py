@@ -1,12 +1,16 @@
 """Hosts that hang, beside hosts that answer."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
+from itertools import chain, repeat
 
 import pytest
 from pytest_django import Settings
 
 from feedback.events import Status
 from messaging import stragglers
+from messaging.breaker import Circuit
 from messaging.stragglers import Stragglers
 from sprayer_project.errors import StoreUnavailable
 from tests.conftest import TenantUnderTest
@@ -23,71 +27,134 @@ async def _until(end: asyncio.Event) -> None:
     await end.wait()
 
 
-async def test_a_task_that_is_done_in_time_is_not_handed_over() -> None:
-    async def hand_over() -> None:
-        raise AssertionError("handed over")
-
-    await Stragglers().settle(asyncio.create_task(_slow(0.01)), lambda: True, hand_over)
-    with pytest.raises(KeyError):
-        await Stragglers().settle(asyncio.create_task(_slow(0.01, KeyError("a bug"))), lambda: True, hand_over)
+async def _nothing() -> None:
+    raise AssertionError("handed over")
 
 
-async def test_a_slow_task_is_handed_over_and_ends_before_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+SLOW, QUICK = Circuit("acme", "http", "slow.test"), Circuit("acme", "http", "quick.test")
+
+
+def _left(*counts: int, circuit: Circuit = SLOW) -> Callable[[], Counter[Circuit | None]]:
+    """What is left of a batch, look by look; then it stands still."""
+    looks = chain(counts, repeat(counts[-1]))
+    return lambda: Counter({circuit: next(looks)})
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stragglers, "PATIENCE", 0.05)
-    waiting, handed_over = Stragglers(), []
+    monkeypatch.setattr(stragglers, "LOOK", 0.02)
+
+
+async def _handed_over(waiting: Stragglers, end: asyncio.Event, left: Callable[[], Counter[Circuit | None]]) -> None:
+    """A batch whose calls go on until the end."""
+    done = list[bool]()
 
     async def hand_over() -> None:
-        handed_over.append(True)
+        done.append(True)
 
-    end = asyncio.Event()
     task = asyncio.create_task(_until(end))
-    await waiting.settle(task, lambda: True, hand_over)
-    assert handed_over == [True]
+    await asyncio.wait_for(waiting.settle(task, 1, left, hand_over), 5)
+    assert done == [True]
     assert not task.done()
+
+
+async def test_a_task_that_is_done_in_time_is_not_handed_over() -> None:
+    waiting = Stragglers(1, 1)
+    await waiting.settle(asyncio.create_task(_slow(0.01)), 1, _left(1), _nothing)
+    with pytest.raises(KeyError):
+        await waiting.settle(asyncio.create_task(_slow(0.01, KeyError("a bug"))), 1, _left(1), _nothing)
+
+
+async def test_a_slow_task_is_handed_over_and_ends_before_closing() -> None:
+    waiting, end = Stragglers(1, 1), asyncio.Event()
+    await _handed_over(waiting, end, _left(2))
+    assert waiting.some
     asyncio.get_running_loop().call_soon(end.set)
     await waiting.aclose()
-    assert task.done()
+    await asyncio.sleep(0)
+    assert not waiting.some
 
 
-async def test_a_slow_task_is_handed_over_later_where_most_of_it_is_not_yet_done(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(stragglers, "PATIENCE", 0.02)
-    monkeypatch.setattr(stragglers, "AGAIN", 0.02)
-    looks, waiting, handed_over = iter([False, False, True]), Stragglers(), []
+async def test_a_slow_task_keeps_its_slot_while_nobody_wants_it() -> None:
+    waiting = Stragglers(2, 100)
+    await waiting.settle(asyncio.create_task(_slow(0.3)), 1, _left(1), _nothing)
 
-    async def hand_over() -> None:
-        handed_over.append(True)
 
-    end = asyncio.Event()
-    task = asyncio.create_task(_until(end))
-    await waiting.settle(task, lambda: next(looks), hand_over)
-    assert handed_over == [True]
-    assert not task.done()
+async def test_batches_that_hold_half_of_the_prefetched_jobs_are_handed_over_though_slots_are_free() -> None:
+    waiting, end = Stragglers(8, 2), asyncio.Event()
+    await _handed_over(waiting, end, _left(1))
     end.set()
     await waiting.aclose()
 
 
-async def test_a_slow_task_is_waited_for_where_it_cannot_be_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stragglers, "PATIENCE", 0.05)
+async def test_a_slow_task_is_handed_over_when_most_of_it_is_done_and_the_rest_stands_still() -> None:
+    waiting, end, left = Stragglers(1, 1), asyncio.Event(), [100, 90, 90, 90, 50, 40, 30, 30, 30]
+    looks = iter(left)
+    await _handed_over(waiting, end, lambda: Counter({SLOW: next(looks)}))
+    assert [*looks] == [30]  # neither at the first 90, for more than half was open, nor while it went on
+    end.set()
+    await waiting.aclose()
 
+
+async def test_a_slow_task_is_waited_for_where_it_cannot_be_handed_over() -> None:
     async def hand_over() -> None:
         raise StoreUnavailable("RabbitMQ")
 
     task = asyncio.create_task(_slow(0.2))
-    await Stragglers().settle(task, lambda: True, hand_over)
+    await Stragglers(1, 1).settle(task, 1, _left(1), hand_over)
     assert task.done()
 
 
-async def test_where_most_is_slow_nothing_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stragglers, "PATIENCE", 0.05)
-
-    async def hand_over() -> None:
-        raise AssertionError("handed over")
-
-    task = asyncio.create_task(_slow(0.2))
-    await Stragglers().settle(task, lambda: False, hand_over)
+async def test_where_most_is_slow_nothing_is_handed_over() -> None:
+    task = asyncio.create_task(_slow(0.3))
+    await Stragglers(1, 1).settle(task, 1, _left(20), _nothing)
     assert task.done()
+
+
+async def test_no_more_calls_are_handed_over_than_a_process_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stragglers, "MOST", 7)
+    waiting, end = Stragglers(1, 1), asyncio.Event()
+    await _handed_over(waiting, end, _left(5))
+    await waiting.settle(asyncio.create_task(_slow(0.3)), 1, _left(5), _nothing)
+    end.set()
+    await waiting.aclose()
+
+
+async def test_what_goes_to_a_host_that_left_several_calls_without_a_word_is_put_off_until_they_end() -> None:
+    waiting, end = Stragglers(1, 1), asyncio.Event()
+    await _handed_over(waiting, end, _left(4))
+    assert waiting.wait(SLOW) == 0
+    await _handed_over(waiting, end, _left(1))
+    assert 5 <= waiting.wait(SLOW) < 6
+    assert [waiting.wait(SLOW) for _ in range(10_000)][-1] == 60
+    assert (waiting.wait(QUICK), waiting.wait(None)) == (0, 0)
+    end.set()
+    await waiting.aclose()
+    await asyncio.sleep(0)
+    assert waiting.wait(SLOW) == 0
+
+
+async def test_a_host_that_answers_slowly_is_not_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, end = Stragglers(1, 1), asyncio.Event()
+    await _handed_over(waiting, end, _left(20, 8, circuit=QUICK))
+    assert waiting.wait(QUICK) == 0  # some of the batch was answered
+    await _handed_over(waiting, end, _left(8))
+    assert waiting.wait(SLOW) > 0
+    waiting.heard(SLOW)
+    assert waiting.wait(SLOW) == 0
+    monkeypatch.setattr(stragglers, "SILENCE", 0)
+    assert waiting.wait(SLOW) < 6  # counted anew
+    end.set()
+    await waiting.aclose()
+
+
+async def test_one_provider_for_all_is_never_stalled() -> None:
+    waiting, end, apns = Stragglers(1, 1), asyncio.Event(), Circuit("acme", "ios", "")
+    await _handed_over(waiting, end, _left(10, circuit=apns))
+    assert waiting.wait(apns) == 0
+    end.set()
+    await waiting.aclose()
 
 
 @pytest.mark.services
@@ -111,3 +178,25 @@ async def test_a_host_that_hangs_does_not_hold_up_the_jobs_behind_it(acme: Tenan
         assert len(hanging.arrivals) == 30
         for message in slow:
             assert {(row.status, row.attempts) for row in await rows("acme", message)} == {(Status.DELIVERED, 1)}
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+async def test_single_messages_to_a_host_that_hangs_do_not_take_every_slot(
+    acme: TenantUnderTest, settings: Settings
+) -> None:
+    settings.CLAIM_LEASE = 60
+    async with endpoint() as hanging, endpoint() as up, dispatching():
+        await configure("acme", timeout=30)
+        hanging.gate.clear()
+        for number in range(40):
+            await send("acme", hanging, 1, f"slow{number}-")
+        behind = [(await send("acme", up, 1, f"behind{number}-"))[0] for number in range(10)]
+        await until(lambda: len(up.arrivals) == 10, 10, "those behind")
+
+        async def all_delivered() -> bool:
+            return await statuses("acme", behind) == {"delivered": 10}
+
+        await until(all_delivered, 10, "their record")
+        assert 5 <= len(hanging.arrivals) < 40  # the others wait for a word from it
+        hanging.gate.set()

@@ -14,9 +14,9 @@ from messaging.precedence import Precedence
 from messaging.recorder import Recorder
 from sprayer_project import amqp, worker
 
-_BATCHES = {"single": 50, "bulk": 1}
+_BATCHES = {"single": 50, "surplus": 50, "bulk": 1}
 """Jobs of a lane that are handled together, at most."""
-_SLOTS = {"single": 2, "bulk": 1}
+_SLOTS = {"single": 2, "surplus": 2, "bulk": 1}
 """How many of those are in hand, times --concurrency. A single message that finds none free waits for another's end."""
 
 
@@ -50,8 +50,12 @@ class Command(BaseCommand):
 
 async def dispatch(chosen: list[Channel], concurrency: int, stop: asyncio.Event) -> None:
     recorder, precedence = Recorder(stop), Precedence()
+    slots = {lane: concurrency * _SLOTS[lane] for lane in amqp.LANES}
+    prefetch = {lane: concurrency * 2 if lane == "bulk" else settings.PREFETCH for lane in amqp.LANES}
     dispatchers = {
-        (channel.name, lane): Dispatcher(channel, lane, recorder, precedence, stop)
+        (channel.name, lane): Dispatcher(
+            channel, lane, recorder, precedence, stop, slots=slots[lane], prefetch=prefetch[lane]
+        )
         for channel in chosen
         for lane in amqp.LANES
     }
@@ -61,9 +65,9 @@ async def dispatch(chosen: list[Channel], concurrency: int, stop: asyncio.Event)
                 worker.consume(
                     [amqp.job_queue(name, lane)],
                     precedence.order(lane, dispatcher.handle),
-                    prefetch=settings.PREFETCH if lane == "single" else concurrency * 2,
+                    prefetch=prefetch[lane],
                     batch=_BATCHES[lane],
-                    concurrency=concurrency * _SLOTS[lane],
+                    concurrency=slots[lane],
                     stop=stop,
                 )
                 for (name, lane), dispatcher in dispatchers.items()
