@@ -21,7 +21,8 @@ from sprayer_project.outbound import PER_HOST
 log = structlog.get_logger(__name__)
 
 PATIENCE, LOOK = 0.2, 0.05
-"""Seconds that a batch has in any case, and without an outcome until it counts as standing still."""
+"""Seconds that a batch has in any case; it stands still after so many without an outcome, or at once where hosts are
+left that answered nothing of it."""
 FEW = 10
 """Deliveries that are few of whatever number; otherwise half of it is."""
 MOST = 2_000
@@ -76,7 +77,8 @@ class Stragglers:
             await asyncio.wait([task], timeout=LOOK)
             open_ones = left()
             count = sum(open_ones.values())
-            stands, before = count == before, count
+            heard = {circuit for circuit in open_ones if open_ones[circuit] < all_of_it[circuit]}
+            stands, before = count == before or not heard, count
             if task.done() or not stands or count > few or time.monotonic() < patient:
                 continue
             if self._crowded() and self._given + count <= MOST:
@@ -85,9 +87,7 @@ class Stragglers:
                 except STORE_ERRORS as error:
                     log.warning("slow deliveries not handed over", error=type(error).__name__)
                     break
-                self._keep(
-                    task, open_ones, {circuit for circuit in open_ones if open_ones[circuit] < all_of_it[circuit]}
-                )
+                self._keep(task, open_ones, heard)
                 return
         await task
 
