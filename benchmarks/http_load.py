@@ -1,8 +1,15 @@
-"""A cheap HTTP/1.1 client for load: one prepared request again and again on connections that are kept open."""
+"""A cheap HTTP/1.1 client for load: one prepared request again and again, many on one connection.
+
+A connection stays with the worker process that accepted it. Were it kept for the whole time, the worker that woke first
+would serve nearly all of them, and the others none.
+"""
 
 import asyncio
 import time
 from dataclasses import dataclass, field
+
+ON_ONE_CONNECTION = 10
+"""Requests."""
 
 
 @dataclass(slots=True)
@@ -18,6 +25,7 @@ class _Client(asyncio.Protocol):
     def __init__(self, request: bytes, until: float, load: Load):
         self._request, self._until, self._load = request, until, load
         self._got = b""
+        self._left = ON_ONE_CONNECTION
         self._transport: asyncio.Transport | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -35,7 +43,8 @@ class _Client(asyncio.Protocol):
         self._load.answers[status] = self._load.answers.get(status, 0) + 1
         self._got = b""
         assert self._transport is not None
-        if time.monotonic() < self._until:
+        self._left -= 1
+        if time.monotonic() < self._until and self._left:
             self._transport.write(self._request)
         else:
             self._finish()
@@ -55,15 +64,18 @@ async def run(host: str, port: int, request: bytes, clients: int, seconds: float
     """Every client waits for its answer before it sends again. Raises OSError when the server cannot be reached."""
     running, load, started = asyncio.get_running_loop(), Load(), time.monotonic()
 
-    def client() -> _Client:
+    def protocol() -> _Client:
         return _Client(request, started + seconds, load)
 
-    made = await asyncio.gather(*(running.create_connection(client, host, port) for _ in range(clients)))
-    try:
-        await asyncio.gather(*(protocol.done for _, protocol in made))
-    finally:
-        for transport, _ in made:
-            transport.abort()
+    async def client() -> None:
+        while not load.closed and time.monotonic() < started + seconds:
+            transport, made = await running.create_connection(protocol, host, port)
+            try:
+                await made.done
+            finally:
+                transport.abort()
+
+    await asyncio.gather(*(client() for _ in range(clients)))
     load.seconds = time.monotonic() - started
     return load
 

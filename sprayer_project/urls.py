@@ -26,7 +26,8 @@ def queues() -> list[str]:
 urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{API}openapi.json", openapi.DocumentView.as_view(), name="openapi"),
     path(f"{API}docs", openapi.DocsView.as_view(url_name="openapi"), name="docs"),
-    path(API, include([*subscriptions.urls.api_urls, *messaging.urls.api_urls, *feedback.urls.api_urls])),
+    # Messages first: every pattern before the one that matches costs its share of a 202.
+    path(API, include([*messaging.urls.api_urls, *subscriptions.urls.api_urls, *feedback.urls.api_urls])),
     path(
         "t/<slug:tenant>/",
         include([*messaging.urls.console_urls, *feedback.urls.console_urls, *tenants.urls.console_urls]),
