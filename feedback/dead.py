@@ -1,8 +1,9 @@
 """Dead letters by what they have in common, and what is done to many of them at once."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo import UpdateOne
@@ -10,9 +11,12 @@ from pymongo import UpdateOne
 from feedback import updates
 from feedback.selectors import DeliveryRow, find, rows
 from feedback.updates import dead_prefix
+from sprayer_project.ids import first_id
 
-MOST = 10_000
-"""Dead letters that are counted when somebody looks, the newest."""
+MOST, PATIENCE = 10_000, 0.15
+"""Dead letters, and seconds, for which they are counted when somebody looks, from the newest on."""
+_AGES = [timedelta(minutes=2**power) for power in range(18)]
+"""How far back each step of counting goes; the last one, half a year, is followed by all the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +28,46 @@ class Group:
     count: int
     newest: datetime
 
+    def older(self, other: "Group") -> "Group":
+        """Together with older ones."""
+        return replace(self, count=self.count + other.count, newest=max(self.newest, other.newest))
+
 
 @dataclass(frozen=True, slots=True)
 class Groups:
     groups: Sequence[Group]
     """The largest first."""
+    counted: int
     more: bool
-    """Whether there are older ones that are not counted."""
+    """Whether there may be older ones, which are not counted."""
 
 
-def groups(tenant: str, mode: str, most: int = MOST) -> Groups:
-    """Counted over the newest `most`."""
+def groups(tenant: str, mode: str, most: int = MOST, patience: float = PATIENCE) -> Groups:
+    """Counted over the newest `most`, or those that can be counted in `patience` seconds; the first minute always."""
+    prefix, now, began = dead_prefix(tenant, mode), datetime.now(UTC), time.monotonic()
+    found: dict[tuple[str, str], Group] = {}
+    left, until = most, f"{prefix}~"
+    for since in [*(f"{prefix}{first_id('dlv', now - age)}" for age in _AGES), prefix]:
+        asked = time.monotonic()
+        for group in _counted({"$gte": since, "$lt": until}, left + 1):
+            before = found.get((group.channel, group.reason))
+            found[group.channel, group.reason] = group if before is None else before.older(group)
+            left -= group.count
+        # A step goes twice as far back as all before it.
+        more = left < 0 or (since != prefix and time.monotonic() + 2 * (time.monotonic() - asked) > began + patience)
+        if more:
+            break
+        until = since
+    listed = sorted(found.values(), key=lambda group: (-group.count, group.channel, group.reason))
+    return Groups(listed, most - max(left, 0), more)
+
+
+def _counted(listed: Mapping[str, str], most: int) -> Iterator[Group]:
+    """The newest `most` of a range of state.dead."""
     stages: list[dict[str, Any]] = [
-        {"$match": _listed(tenant, mode)},
+        {"$match": {"state.dead": dict(listed)}},
         {"$sort": {"state.dead": -1}},
-        {"$limit": most + 1},
+        {"$limit": most},
         {
             "$group": {
                 "_id": {"channel": "$channel", "reason": "$state.reason"},
@@ -47,12 +76,8 @@ def groups(tenant: str, mode: str, most: int = MOST) -> Groups:
             }
         },
     ]
-    found = [
-        Group(row["_id"]["channel"], row["_id"]["reason"], row["count"], row["newest"])
-        for row in rows().aggregate(stages)
-    ]
-    found.sort(key=lambda group: (-group.count, group.channel, group.reason))
-    return Groups(found, sum(group.count for group in found) > most)
+    for row in rows().aggregate(stages):
+        yield Group(row["_id"]["channel"], row["_id"]["reason"], row["count"], row["newest"])
 
 
 def letters(

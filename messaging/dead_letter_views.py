@@ -27,7 +27,7 @@ def groups(request: HttpRequest, member: Membership) -> HttpResponse:
     """By channel and reason, and what is being done to them."""
     tenant, mode = member.tenant.slug, _mode(request.GET)
     found = dead.groups(tenant, mode)
-    context = {"mode": mode, "found": found, "most": dead.MOST, "errands": errands.recent(tenant, _KINDS, _RECENT)}
+    context = {"mode": mode, "found": found, "errands": errands.recent(tenant, _KINDS, _RECENT)}
     return console.show(request, member, "messaging/dead_letters.html", _SECTION | context)
 
 

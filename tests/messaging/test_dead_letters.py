@@ -31,8 +31,7 @@ HASH = address_hash("acme", "sms", PHONE)
 
 def letter(receiver: str = "ann", reason: str = "timeout", hashed: str = HASH, **more: Any) -> str:
     """A dead letter's id."""
-    message = new_id("msg")
-    channel = more.pop("channel", "sms")
+    message, channel = more.pop("message", None) or new_id("msg"), more.pop("channel", "sms")
     event = DeliveryEvent(
         tenant=more.pop("tenant", "acme"),
         mode=more.pop("mode", "test"),
@@ -41,7 +40,7 @@ def letter(receiver: str = "ann", reason: str = "timeout", hashed: str = HASH, *
         receiver=receiver,
         channel=channel,
         status=Status.FAILED,
-        at=datetime.now(UTC),
+        at=more.pop("at", None) or datetime.now(UTC),
         attempt=1,
         address_hash=hashed,
         address_masked="+34*****017",
@@ -88,7 +87,20 @@ def test_dead_letters_are_counted_by_channel_and_reason_for_each_tenant_and_mode
 def test_what_is_counted_is_bounded() -> None:
     for _ in range(4):
         letter()
-    assert dead.groups("acme", "test", most=3).more and not dead.groups("acme", "test", most=4).more
+    three, four = (dead.groups("acme", "test", most=most, patience=60) for most in (3, 4))
+    assert (three.counted, three.more, four.counted, four.more) == (3, True, 4, False)
+
+
+def test_counting_goes_back_as_far_as_there_is_time_for() -> None:
+    now = datetime.now(UTC)
+    ages = (timedelta(), timedelta(hours=5), timedelta(days=40), timedelta(days=400))
+    for age in ages:
+        letter(message=new_id("msg", now - age), at=now - age)
+    everything, hurried = dead.groups("acme", "test", patience=60), dead.groups("acme", "test", patience=0)
+    (group,) = everything.groups
+    assert (group.count, everything.counted, everything.more) == (4, 4, False)
+    assert abs(group.newest - now) < timedelta(seconds=1)
+    assert (hurried.counted, hurried.more) == (1, True)
 
 
 def test_a_preview_says_what_each_would_come_to(acme: TenantUnderTest, ann: None) -> None:
