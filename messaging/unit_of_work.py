@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_LOOK = timedelta(seconds=2)
 """How long after its acceptance, or its routing, the sweeper looks whether a message is settled."""
-SINGLE_SHARE = 300
+SINGLE_SHARE = 100
 """Messages a second that one tenant may put on the single lane; above, they take the surplus lane."""
 _DUPLICATE_KEY = 11000
 
