@@ -3,7 +3,7 @@ as the tenant's provider allows.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from messaging import breaker, collapsing, outcomes, provider_limits
@@ -24,29 +24,39 @@ Places = list[tuple[int, Recipient]]
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """ready: by index of the job, whom to try; held: what is recorded of the others; circuits: by delivery;
-    watch wants each outcome."""
+    """ready: by index of the job, whom to try; held: what is recorded of the others; watch wants each outcome."""
 
     ready: Mapping[int, Sequence[Recipient]]
     held: Sequence[Entry]
-    circuits: Mapping[str, Circuit]
     watch: Watch
 
 
+def circuits_of(contexts: Sequence[Context], places: Iterable[tuple[int, Recipient]]) -> dict[str, Circuit]:
+    """The breakers of deliveries, by their ids; each place has the index of its context."""
+    return {
+        recipient.delivery: circuit
+        for index, recipient in places
+        if (circuit := _circuit(contexts[index], recipient)) is not None
+    }
+
+
 async def admit(
-    contexts: Sequence[Context], jobs: Sequence[Deliver], claimed: Mapping[int, Sequence[Recipient]]
+    contexts: Sequence[Context],
+    jobs: Sequence[Deliver],
+    claimed: Mapping[int, Sequence[Recipient]],
+    known: Mapping[str, Circuit],
 ) -> Admitted:
-    """claimed is by index of contexts and jobs.
+    """claimed is by index of contexts and jobs, known by delivery, with more than these.
 
     One round trip a tenant, one more for its messages with collapse keys, and for each rate limit and lane. Raises
     errors of a store that is away.
     """
     claimed, held = await _newest(contexts, jobs, claimed)
     circuits = {
-        recipient.delivery: circuit
-        for index, recipients in claimed.items()
+        recipient.delivery: known[recipient.delivery]
+        for recipients in claimed.values()
         for recipient in recipients
-        if (circuit := circuit_of(contexts[index], recipient)) is not None
+        if recipient.delivery in known
     }
     permits = await breaker.admit(set(circuits.values())) if circuits else {}
     waiting: dict[tuple[int, str, float], list[Recipient]] = defaultdict(list)
@@ -72,7 +82,7 @@ async def admit(
     for (tenant, rate, back), places in sorted(limited.items(), key=lambda item: not item[0][2]):
         await _paced(contexts[places[0][0]], tenant, Rate.parse(rate), places, back, ready, waiting)
     held += _held(contexts, waiting)
-    return Admitted(ready, held, circuits, Watch(circuits, permits))
+    return Admitted(ready, held, Watch(circuits, permits))
 
 
 def _held(contexts: Sequence[Context], waiting: Mapping[tuple[int, str, float], Sequence[Recipient]]) -> list[Entry]:
@@ -119,7 +129,7 @@ def _question(context: Context, group: str | None, recipients: Sequence[Recipien
     )
 
 
-def circuit_of(context: Context, recipient: Recipient) -> Circuit | None:
+def _circuit(context: Context, recipient: Recipient) -> Circuit | None:
     """Its breaker; none for test messages: whoever sends to a sandbox address that fails wants to see that."""
     host = context.channel.host_of(recipient)
     if host is None or context.config is None or context.payload.mode == "test":

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from django.conf import settings
@@ -14,8 +15,7 @@ from django.conf import settings
 from feedback import selectors as feedback
 from feedback.events import DeliveryEvent, Status
 from messaging import admission, attempts, claims, incoming, outcomes, routing
-from messaging.admission import Admitted
-from messaging.breaker import Circuit
+from messaging.breaker import Circuit, Watch
 from messaging.channels.base import Channel, Outcome, Recipient
 from messaging.jobs import Deliver, Expand
 from messaging.order import Order
@@ -53,8 +53,8 @@ class Dispatcher:
         precedence: Precedence,
         stop: asyncio.Event,
         *,
-        slots: int = 1,
-        prefetch: int = 1,
+        slots: int,
+        prefetch: int,
     ) -> None:
         """slots: batches handled side by side; prefetch: jobs in hand."""
         self._channel, self._lane, self._recorder, self._stop = channel, lane, recorder, stop
@@ -106,20 +106,21 @@ class Dispatcher:
                 recorded.add(self._recorder.record(outcomes.unsent(contexts[index], recipient, status, reason)))
             done = await self._already_done(one, resolution.recipients)
             wanted[one.job.tenant] += [(index, item) for item in resolution.recipients if item.delivery not in done]
+        circuits = admission.circuits_of(contexts, chain.from_iterable(wanted.values()))
         if self._stragglers.some:
-            await self._put_off(work, contexts, wanted)
+            await self._put_off(work, wanted, circuits)
         mine: dict[int, list[Recipient]] = defaultdict(list)
         for tenant, asked in wanted.items():
             for index, recipient in await self._claimed(tenant, work, asked, recorded):
                 mine[index].append(recipient)
         await self._turn()
-        admitted = await admission.admit(contexts, [one.job for one in work], mine)
+        admitted = await admission.admit(contexts, [one.job for one in work], mine, circuits)
         recorded |= {self._recorder.record(entry) for entry in admitted.held}
         ready = {
             index: {recipient.delivery: recipient for recipient in recipients}
             for index, recipients in admitted.ready.items()
         }
-        task = asyncio.create_task(self._finish(contexts, ready, recorded, admitted))
+        task = asyncio.create_task(self._finish(contexts, ready, recorded, admitted.watch, circuits))
 
         async def hand_over() -> None:
             again = [
@@ -131,7 +132,7 @@ class Dispatcher:
             await amqp.apublish(again)
 
         def left() -> Counter[Circuit | None]:
-            return Counter(admitted.circuits.get(delivery) for open_ones in ready.values() for delivery in open_ones)
+            return Counter(circuits.get(delivery) for open_ones in ready.values() for delivery in open_ones)
 
         if self._channel.ordered:
             await task
@@ -139,12 +140,12 @@ class Dispatcher:
             await self._stragglers.settle(task, len(work), left, hand_over)
 
     async def _put_off(
-        self, work: Sequence[Work], contexts: Sequence[Context], wanted: dict[str, list[tuple[int, Recipient]]]
+        self, work: Sequence[Work], wanted: dict[str, list[tuple[int, Recipient]]], circuits: Mapping[str, Circuit]
     ) -> None:
         """Take those out whose hosts are stalled: they wait for their turn in jobs of their own."""
         jobs = []
         for tenant, asked in wanted.items():
-            waits = [self._stragglers.wait(admission.circuit_of(contexts[index], item)) for index, item in asked]
+            waits = [self._stragglers.wait(circuits.get(item.delivery)) for _, item in asked]
             stalled: dict[int, list[Recipient]] = defaultdict(list)
             for (index, recipient), wait in zip(asked, waits, strict=True):
                 if wait:
@@ -162,19 +163,26 @@ class Dispatcher:
         contexts: Sequence[Context],
         ready: Mapping[int, dict[str, Recipient]],
         recorded: set[asyncio.Future[None]],
-        admitted: Admitted,
+        watch: Watch,
+        circuits: Mapping[str, Circuit],
     ) -> None:
         """Try everybody and record it; who has an outcome leaves `ready`, by index of the job and by delivery."""
         order = Order()
 
         async def send(context: Context, open_ones: dict[str, Recipient]) -> None:
             tenant, ordered = context.payload.tenant, self._channel.ordered
+
+            def note(recipient: Recipient, outcome: Outcome) -> None:
+                watch.saw(outcome)
+                self._stragglers.heard(circuits.get(outcome.delivery))
+                recorded.add(self._recorder.record(outcomes.entry(context, recipient, outcome)))
+
             async with order.of({(tenant, one.receiver) for one in open_ones.values()} if ordered else ()):
-                await worker.through_outages(lambda: self._send(context, open_ones, recorded, admitted), self._stop)
+                await worker.through_outages(lambda: attempts.attempt(context, open_ones, note, self._turn), self._stop)
 
         sends = (send(contexts[index], ready[index]) for index in sorted(ready))
         results = await asyncio.gather(*sends, return_exceptions=True)
-        await admitted.watch.aclose()
+        await watch.aclose()
         await all_recorded(recorded)
         for result in results:
             if isinstance(result, BaseException):
@@ -247,17 +255,3 @@ class Dispatcher:
             or (is_final(row.status) and row.round == one.job.round)
             or row.status in (Status.DELIVERED, Status.READ)
         )
-
-    async def _send(
-        self,
-        context: Context,
-        open_ones: dict[str, Recipient],
-        recorded: set[asyncio.Future[None]],
-        admitted: Admitted,
-    ) -> None:
-        def note(recipient: Recipient, outcome: Outcome) -> None:
-            admitted.watch.saw(outcome)
-            self._stragglers.heard(admitted.circuits.get(outcome.delivery))
-            recorded.add(self._recorder.record(outcomes.entry(context, recipient, outcome)))
-
-        await attempts.attempt(context, open_ones, note, self._turn)

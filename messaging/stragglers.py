@@ -79,7 +79,7 @@ class Stragglers:
             count = sum(open_ones.values())
             heard = {circuit for circuit in open_ones if open_ones[circuit] < all_of_it[circuit]}
             stands, before = count == before or not heard, count
-            if task.done() or not stands or count > few or time.monotonic() < patient:
+            if task.done() or not 0 < count <= few or not stands or time.monotonic() < patient:
                 continue
             if self._crowded() and self._given + count <= MOST:
                 try:

@@ -1,6 +1,7 @@
 """One connection's place in an inbox, and how much may be under way to its client. Each transport has its own kind."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ def start_of(view: View, epoch: str | None = None, offset: int | None = None) ->
     return Start(view.epoch, max(offset, view.floor), offset >= view.floor)
 
 
-class Connection:
+class Connection(ABC):
     """A follower of one inbox. window: bytes that may be unacknowledged.
 
     It gets no more while a window is unacknowledged or its client does not take what waits for its socket, and is too
@@ -74,20 +75,20 @@ class Connection:
         return False
 
     async def deliver(self, offset: int, frame: Frame) -> None:
-        """Send a message frame to the client."""
-        raise NotImplementedError
+        """Send a message frame that deliver_now did not take."""
+        raise NotImplementedError(f"{type(self).__name__} takes every frame at once")
 
+    @abstractmethod
     async def moved(self, start: Start) -> None:
         """There may be a hole: the inbox has another epoch, or lost entries before they were read. Tell the client."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def expel(self, reason: Refused) -> None:
         """Tell the client and close."""
-        raise NotImplementedError
 
+    @abstractmethod
     def too_slow(self) -> None:
         """It was not ready for too long."""
-        raise NotImplementedError
 
     def place(self, start: Start) -> None:
         """Read from here on."""

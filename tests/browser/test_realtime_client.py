@@ -294,6 +294,7 @@ def test_a_connection_that_has_died_in_silence_is_found(application: Application
     network.freeze()
     application.send()
     arrived(page, application)
+    assert states(page).count("connected") > 1
 
 
 def test_a_lost_position_is_a_gap_and_the_history_tells_what_there_was(

@@ -13,7 +13,7 @@ from deploy.local import processes
 from deploy.local.supervisor import Log, Program, Supervisor
 from tests.live import wait_for
 
-FOREVER = "import time; print('up', flush=True); time.sleep(600)"
+FOREVER = "import signal; print('up', flush=True); signal.pause()"
 
 
 class Spoken(list[str]):

@@ -84,7 +84,7 @@ def item(job: Job) -> Item:
 async def _handle(items: Sequence[Item], channel: Channel) -> None:
     recorder, stop = Recorder(asyncio.Event()), asyncio.Event()
     try:
-        await Dispatcher(channel, "single", recorder, Precedence(), stop).handle(items)
+        await Dispatcher(channel, "single", recorder, Precedence(), stop, slots=1, prefetch=1).handle(items)
     finally:
         await recorder.aclose()
         await channel.aclose()

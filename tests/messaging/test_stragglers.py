@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain, repeat
+from itertools import count as count_from
 
 import pytest
 from pytest_django import Settings
@@ -17,18 +18,8 @@ from tests.conftest import TenantUnderTest
 from tests.messaging.endpoints import configure, dispatching, endpoint, rows, send, statuses, until
 
 
-async def _slow(seconds: float, error: Exception | None = None) -> None:
-    await asyncio.sleep(seconds)
-    if error:
-        raise error
-
-
 async def _until(end: asyncio.Event) -> None:
     await end.wait()
-
-
-async def _nothing() -> None:
-    raise AssertionError("handed over")
 
 
 SLOW, QUICK = Circuit("acme", "http", "slow.test"), Circuit("acme", "http", "quick.test")
@@ -59,11 +50,38 @@ async def _handed_over(waiting: Stragglers, end: asyncio.Event, left: Callable[[
     assert not task.done()
 
 
+async def _kept(waiting: Stragglers, count: int) -> bool:
+    """Whether a batch that stands still, looked at again and again, keeps its slot until its calls end."""
+    end, looks, given = asyncio.Event(), count_from(1), list[bool]()
+
+    def left() -> Counter[Circuit | None]:
+        if next(looks) > 10:
+            end.set()
+        return Counter({SLOW: count})
+
+    async def hand_over() -> None:
+        given.append(True)
+
+    task = asyncio.create_task(_until(end))
+    await asyncio.wait_for(waiting.settle(task, 1, left, hand_over), 5)
+    return task.done() and not given
+
+
 async def test_a_task_that_is_done_in_time_is_not_handed_over() -> None:
+    async def at_once(error: Exception | None = None) -> None:
+        if error:
+            raise error
+
+    given = list[bool]()
+
+    async def hand_over() -> None:
+        given.append(True)
+
     waiting = Stragglers(1, 1)
-    await waiting.settle(asyncio.create_task(_slow(0.01)), 1, _left(1), _nothing)
+    await waiting.settle(asyncio.create_task(at_once()), 1, _left(1), hand_over)
     with pytest.raises(KeyError):
-        await waiting.settle(asyncio.create_task(_slow(0.01, KeyError("a bug"))), 1, _left(1), _nothing)
+        await waiting.settle(asyncio.create_task(at_once(KeyError("a bug"))), 1, _left(1), hand_over)
+    assert given == []
 
 
 async def test_a_slow_task_is_handed_over_and_ends_before_closing() -> None:
@@ -77,13 +95,13 @@ async def test_a_slow_task_is_handed_over_and_ends_before_closing() -> None:
 
 
 async def test_a_slow_task_keeps_its_slot_while_nobody_wants_it() -> None:
-    waiting = Stragglers(2, 100)
-    await waiting.settle(asyncio.create_task(_slow(0.3)), 1, _left(1), _nothing)
+    assert await _kept(Stragglers(2, 100), 1)
 
 
 async def test_batches_that_hold_half_of_the_prefetched_jobs_are_handed_over_though_slots_are_free() -> None:
     waiting, end = Stragglers(8, 2), asyncio.Event()
     await _handed_over(waiting, end, _left(1))
+    assert waiting.some
     end.set()
     await waiting.aclose()
 
@@ -98,25 +116,41 @@ async def test_a_slow_task_is_handed_over_when_most_of_it_is_done_and_the_rest_s
 
 
 async def test_a_slow_task_is_waited_for_where_it_cannot_be_handed_over() -> None:
+    end = asyncio.Event()
+    task = asyncio.create_task(_until(end))
+
     async def hand_over() -> None:
+        asyncio.get_running_loop().call_soon(end.set)
         raise StoreUnavailable("RabbitMQ")
 
-    task = asyncio.create_task(_slow(0.2))
-    await Stragglers(1, 1).settle(task, 1, _left(1), hand_over)
+    await asyncio.wait_for(Stragglers(1, 1).settle(task, 1, _left(1), hand_over), 5)
     assert task.done()
 
 
 async def test_where_most_is_slow_nothing_is_handed_over() -> None:
-    task = asyncio.create_task(_slow(0.3))
-    await Stragglers(1, 1).settle(task, 1, _left(20), _nothing)
+    end, looks = asyncio.Event(), chain([100], repeat(60))
+    task, given = asyncio.create_task(_until(end)), list[bool]()
+
+    def left() -> Counter[Circuit | None]:
+        seen.append(next(looks))
+        if len(seen) > 10:
+            end.set()
+        return Counter({SLOW: seen[-1]})
+
+    async def hand_over() -> None:
+        given.append(True)
+
+    seen = list[int]()
+    await asyncio.wait_for(Stragglers(1, 1).settle(task, 1, left, hand_over), 5)
     assert task.done()
+    assert given == []
 
 
 async def test_no_more_calls_are_handed_over_than_a_process_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stragglers, "MOST", 7)
     waiting, end = Stragglers(1, 1), asyncio.Event()
     await _handed_over(waiting, end, _left(5))
-    await waiting.settle(asyncio.create_task(_slow(0.3)), 1, _left(5), _nothing)
+    assert await _kept(waiting, 5)
     end.set()
     await waiting.aclose()
 

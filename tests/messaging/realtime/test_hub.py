@@ -9,10 +9,11 @@ from pytest_django import Settings
 
 from messaging import holders, inbox
 from messaging.holders import Hold
-from messaging.realtime.connection import Connection, Start
+from messaging.realtime.connection import Start
 from messaging.realtime.hub import Hub
 from sprayer_project import redis
 from tests.live import wait_for
+from tests.messaging.realtime.followers import Follower
 
 pytestmark = pytest.mark.services
 
@@ -26,7 +27,7 @@ async def hub(clean_stores: None, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     await found.farewell()
 
 
-class Listening(Connection):
+class Listening(Follower):
     """Stands for a client; nothing is sent to it."""
 
     def __init__(self, receiver: str = "alice") -> None:
@@ -59,8 +60,10 @@ async def test_it_lives_on_when_redis_takes_writes_again(hub: Hub) -> None:
         await come(lambda: refusals() > before, "a beat that is refused")
     finally:
         server.config_set("maxmemory", 0)
-    server.zrem("sprayer:processes", *living())
+    signs = living()
+    server.zrem("sprayer:processes", *signs)
     await come(living, "a sign of life")
+    assert living() == signs
     hub.remove(member)
 
 
@@ -78,6 +81,7 @@ async def test_a_mistake_of_its_own_does_not_end_it(hub: Hub, monkeypatch: pytes
     member = Listening()
     await hub.add(member)
     await come(living, "a sign of life")
+    assert beats > 2
     hub.remove(member)
 
 

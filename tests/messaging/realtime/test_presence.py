@@ -160,6 +160,7 @@ async def test_whoever_leaves_while_it_is_held_on_is_let_go(slow: Callable[[], a
     renewing = asyncio.create_task(holdings.renew("acme", ["alice"]))
     await asyncio.sleep(0)
     await left_meanwhile(holdings, renewing, goes_on)
+    assert not holders.present("acme", "alice")
 
 
 async def left_meanwhile(holdings: Holdings, holding: "asyncio.Task[Any]", goes_on: asyncio.Event) -> None:

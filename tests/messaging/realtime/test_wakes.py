@@ -12,18 +12,19 @@ from websockets.streams import StreamReader
 
 from messaging import holders, inbox
 from messaging.realtime import wakes
-from messaging.realtime.connection import Connection, Start
+from messaging.realtime.connection import Start
 from messaging.realtime.message_frames import Frame, Frames
 from sprayer_project import redis
 from tests.live import LiveSystem, wait_for
 from tests.messaging.inboxes import message, send
 from tests.messaging.realtime.clients import Raw, client, http
+from tests.messaging.realtime.followers import Follower
 from tests.messaging.realtime.test_hostile import MIB, cut_for_being_slow, token
 
 HOUR = 3_600_000
 
 
-class Following(Connection):
+class Following(Follower):
     """Takes everything at once."""
 
     def __init__(self) -> None:
@@ -69,7 +70,7 @@ async def test_nothing_is_given_beyond_the_window() -> None:
 
 
 async def test_a_transport_that_has_to_wait_is_left_to_the_inbox() -> None:
-    member = Connection("acme", "alice")
+    member = Follower("acme", "alice")
     member.place(Start("e1", 4, True))
     assert not member.give("e1", 5, "", Frame("x"))
     assert member.position.offset == 4
