@@ -26,9 +26,8 @@ async def run(stop: asyncio.Event) -> None:
     feeder = Feeder()
     await asyncio.gather(
         worker.consume(
-            [amqp.RECORD_QUEUE],
+            amqp.Consumer([amqp.RECORD_QUEUE], _MESSAGES * _CONCURRENCY),
             feeder.handle,
-            prefetch=_MESSAGES * _CONCURRENCY,
             batch=_MESSAGES,
             most_bytes=_BYTES,
             linger=settings.FEEDER_LINGER,

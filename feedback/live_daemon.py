@@ -28,9 +28,8 @@ async def run(stop: asyncio.Event) -> None:
     await asyncio.gather(
         # The queue of what is lost comes first: from then on nothing is lost untold.
         worker.consume(
-            [amqp.LIVE_LOST_QUEUE, amqp.LIVE_QUEUE],
+            amqp.Consumer([amqp.LIVE_LOST_QUEUE, amqp.LIVE_QUEUE], 2 * _MESSAGES),
             writer.handle,
-            prefetch=2 * _MESSAGES,
             batch=_MESSAGES,
             linger=_LINGER,
             stop=stop,

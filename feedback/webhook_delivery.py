@@ -41,9 +41,8 @@ async def run(stop: asyncio.Event) -> None:
     try:
         await asyncio.gather(
             worker.consume(
-                [amqp.WEBHOOK_QUEUE],
+                amqp.Consumer([amqp.WEBHOOK_QUEUE], _MESSAGES * 2),
                 handle,
-                prefetch=_MESSAGES * 2,
                 batch=_MESSAGES,
                 linger=settings.FEEDBACK_WEBHOOK_LINGER,
                 stop=stop,

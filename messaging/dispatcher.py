@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -14,7 +14,7 @@ from django.conf import settings
 
 from feedback import selectors as feedback
 from feedback.events import DeliveryEvent, Status
-from messaging import admission, attempts, claims, incoming, outcomes, routing
+from messaging import admission, attempts, claims, incoming, outcomes, routing, succession
 from messaging.breaker import Circuit, Watch
 from messaging.channels.base import Channel, Outcome, Recipient
 from messaging.jobs import Deliver, Expand
@@ -55,24 +55,25 @@ class Dispatcher:
         *,
         slots: int,
         prefetch: int,
+        succession: succession.Lane | None = None,
     ) -> None:
-        """slots: batches handled side by side; prefetch: jobs in hand."""
+        """slots: batches handled side by side; prefetch: jobs in hand; an ordered channel has a succession."""
         self._channel, self._lane, self._recorder, self._stop = channel, lane, recorder, stop
         self._turn = precedence.turns(lane)
-        self._order = Order()
+        self._succession = succession
         self._stragglers = Stragglers(slots, prefetch)
 
     async def handle(self, items: Sequence[Item]) -> None:
         """A worker's handler. Returns when every outcome is recorded; raises a store's error when it is time to stop.
 
-        On an ordered channel a job begins when those before it are done that share a receiver, or group; one that a
-        store's absence stops keeps its turn.
+        On an ordered channel a job that a store's absence stops keeps its turn.
         """
 
         async def handle(decoded: Sequence[incoming.Decoded]) -> None:
             await worker.through_outages(lambda: self._handle(decoded), self._stop)
 
-        await self._order.act(incoming.decode(items, self._channel.name), self._whom, handle)
+        decoded = incoming.decode(items, self._channel.name)
+        await (self._succession.act(items, decoded, handle) if self._succession else handle(decoded))
 
     async def _handle(self, decoded: Sequence[incoming.Decoded]) -> None:
         work = []
@@ -89,10 +90,6 @@ class Dispatcher:
     async def aclose(self) -> None:
         """Wait for calls that outlived their jobs."""
         await self._stragglers.aclose()
-
-    def _whom(self, one: incoming.Decoded) -> frozenset[Hashable]:
-        """Whose order a job is in, where order counts."""
-        return frozenset(incoming.whom(one[1])) if self._channel.ordered else frozenset()
 
     async def _deliver(self, work: Sequence[Work]) -> None:
         await self._turn()

@@ -1,6 +1,6 @@
 """The two routing steps: a message becomes jobs on N channel queues; an Expand becomes Deliver jobs for M receivers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -24,15 +24,19 @@ BULK_DEPTH = 20_000
 _END_PAUSE = 5
 
 
-def first_step(record: Mapping[str, Any], crowded: bool = False) -> list[amqp.Publication]:
-    """A message's jobs: one Deliver a chunk of named targets, one Expand a group, for every channel."""
+def first_step(record: Mapping[str, Any], surplus: Set[str] = frozenset()) -> list[amqp.Publication]:
+    """A message's jobs: one Deliver a chunk of named targets, one Expand a group, for every channel.
+
+    surplus: channels on which it takes the surplus lane if it is one-to-one.
+    """
     publications = []
     for channel in record["channels"]:
         common = _common(record, channel)
         targets = named_targets(record, channel)
+        lane = jobs.lane_of(len(targets), channel in surplus)
         for start in range(0, len(targets), settings.PAGE_SIZE):
             chunk = tuple(targets[start : start + settings.PAGE_SIZE])
-            publications.append(publication(Deliver(targets=chunk, **common), jobs.lane_of(len(targets), crowded)))
+            publications.append(publication(Deliver(targets=chunk, **common), lane))
     for name in record["routes"]:
         channel, _, index = name.partition("/")
         common = _common(record, channel)

@@ -6,15 +6,15 @@ killed before the note        the sweeper publishes again; claims make the secon
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import structlog
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 from redis.exceptions import RedisError
 
-from messaging import collapsing, payloads, published, routing
+from messaging import collapsing, lanes, payloads, published, routing
 from messaging.documents import Message
 from sprayer_project import amqp, metrics, redis
 from sprayer_project.errors import StoreUnavailable
@@ -25,8 +25,6 @@ log = structlog.get_logger(__name__)
 
 FIRST_LOOK = timedelta(seconds=2)
 """How long after its acceptance, or its routing, the sweeper looks whether a message is settled."""
-SINGLE_SHARE = 100
-"""Messages a second that one tenant may put on the single lane; above, they take the surplus lane."""
 _DUPLICATE_KEY = 11000
 
 
@@ -44,9 +42,8 @@ def accept(records: Sequence[dict[str, Any]]) -> frozenset[str]:
         metrics.ACCEPTED.labels(mode=mode).inc(count)
     for record in stored:
         activity.note_message(record["tenant"], _shown(record))
-    crowded = _prepare(stored)
     starting = [record for record in stored if record["status"] == "accepted"]
-    if _publish(starting, crowded):
+    if _publish(starting, _prepare(stored, starting)):
         published.note((record["tenant"], record["_id"]) for record in starting)
     return held
 
@@ -85,12 +82,12 @@ def start(record: Mapping[str, Any]) -> None:
 
 def route(record: Mapping[str, Any]) -> bool:
     """Publish a stored message's jobs; whether they are confirmed. What is not, the sweeper does again."""
-    return _publish([record], frozenset())
+    return _publish([record], lanes.Surplus())
 
 
-def _publish(records: Sequence[Mapping[str, Any]], crowded: Set[str]) -> bool:
+def _publish(records: Sequence[Mapping[str, Any]], surplus: lanes.Surplus) -> bool:
     try:
-        amqp.publish([job for record in records for job in routing.first_step(record, record["_id"] in crowded)])
+        amqp.publish([job for record in records for job in routing.first_step(record, surplus.of(record))])
     except amqp.BrokerUnavailable as error:
         log.warning("not routed yet", tenant=records[0]["tenant"], messages=len(records), error=error.detail)
         return False
@@ -103,22 +100,21 @@ def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
     return {"mode": record["mode"], "message": record["_id"], "channels": record["channels"], "to": to}
 
 
-def _prepare(records: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """Cache the payloads; the ids of those beyond the tenant's share of the single lane. Redis away: both can wait."""
-    if not records:
-        return frozenset()
-    tenant = records[0]["tenant"]
-    share = redis.key(tenant, "share", str(int(datetime.now(UTC).timestamp())))
+def _prepare(stored: Sequence[Mapping[str, Any]], starting: Sequence[Mapping[str, Any]]) -> lanes.Surplus:
+    """Cache the payloads, and choose the lanes of those that start now. Redis away: both can wait."""
+    if not stored:
+        return lanes.Surplus()
+    tenant = stored[0]["tenant"]
     try:
         with redis.hurried(redis.shard_of(tenant)) as client:
             pipeline: Any = client.pipeline(transaction=False)
-            for record in records:
+            for record in stored:
                 payloads.stage(pipeline, payloads.of_record(record))
-                if record["status"] == "accepted" and record["collapse_key"] is not None:
+            for record in starting:
+                if record["collapse_key"] is not None:
                     collapsing.enter(pipeline, record)
-            count = pipeline.incrby(share, len(records)).expire(share, 5).execute()[-2]
+            lanes.stage(pipeline, tenant, starting)
+            return lanes.surplus(pipeline.execute()[-1], starting)
     except RedisError as error:
-        log.warning("payloads not cached", tenant=tenant, messages=len(records), error=type(error).__name__)
-        return frozenset()
-    within = max(0, SINGLE_SHARE + len(records) - int(count))
-    return frozenset(record["_id"] for record in records[within:])
+        log.warning("payloads not cached", tenant=tenant, messages=len(stored), error=type(error).__name__)
+        return lanes.Surplus()

@@ -1,16 +1,30 @@
 """Opaque ids with a prefix, sortable by the time at which they were made."""
 
 import os
+import threading
 import time
 from datetime import UTC, datetime
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_RANDOM = 80
+_lock = threading.Lock()
+_last = 0
 
 
 def new_id(prefix: str, at: datetime | None = None) -> str:
-    """`<prefix>_` and 26 base-32 characters: 48 bits of Unix milliseconds, 80 random bits (the ULID layout)."""
+    """`<prefix>_` and 26 base-32 characters: 48 bits of Unix milliseconds, 80 random bits (the ULID layout).
+
+    Those that a process makes one after the other for the same millisecond grow, too.
+    """
+    global _last
     milliseconds = int((at.timestamp() if at else time.time()) * 1000)
-    return f"{prefix}_{_base32(milliseconds, 10)}{_base32(int.from_bytes(os.urandom(10)), 16)}"
+    with _lock:
+        if _last >> _RANDOM == milliseconds:
+            _last += 1 + int.from_bytes(os.urandom(5))
+        else:
+            _last = milliseconds << _RANDOM | int.from_bytes(os.urandom(_RANDOM // 8))
+        value = _last
+    return f"{prefix}_{_base32(value >> _RANDOM, 10)}{_base32(value & (1 << _RANDOM) - 1, 16)}"
 
 
 def first_id(prefix: str, at: datetime) -> str:

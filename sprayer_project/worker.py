@@ -49,24 +49,22 @@ Handler = Callable[[Sequence[Item]], Awaitable[None]]
 
 
 async def consume(
-    queues: Sequence[str],
+    consumer: amqp.Consumer,
     handler: Handler,
     *,
-    prefetch: int,
     stop: asyncio.Event,
     batch: int = 1,
     linger: float = 0.0,
     concurrency: int = 1,
     most_bytes: int | None = None,
 ) -> None:
-    """Give the queues' messages to the handler, 1 to `batch` at a time, until stop; then finish what is in hand.
+    """Give the consumer's messages to the handler, 1 to `batch` at a time, until stop; then finish what is in hand.
 
     A batch is given when it is full, has more than most_bytes or is `linger` seconds old. A handler that returns has
     its items acknowledged. One that raises a store's error is called again with the same items when it is time; nothing
     is requeued. Any other error is a bug: the items are tried in halves until the one that fails is alone; it is logged
     and goes back to its queue, which counts how often.
     """
-    consumer = amqp.Consumer(queues, prefetch)
     consumer.start()
     slots = asyncio.Semaphore(concurrency)
     tasks: set[asyncio.Task[None]] = set()

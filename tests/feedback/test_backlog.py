@@ -60,9 +60,8 @@ async def test_a_batch_ends_with_the_message_that_makes_it_too_large() -> None:
 
     await amqp.apublish([amqp.Publication(amqp.EVENTS, "", body) for _ in range(20)])
     consuming = worker.consume(
-        [amqp.RECORD_QUEUE],
+        amqp.Consumer([amqp.RECORD_QUEUE], 20),
         handle,
-        prefetch=20,
         batch=20,
         most_bytes=3500,
         linger=1,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from messaging import unit_of_work
+from messaging import lanes
 from messaging.documents import Message
 from sprayer_project import amqp
 from subscriptions import services as subscriptions
@@ -256,7 +256,7 @@ def test_each_item_of_a_batch_is_judged_by_itself(client: Client, alice: TenantU
 def test_the_messages_of_a_batch_count_towards_the_tenants_share_of_the_single_lane(
     client: Client, alice: TenantUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unit_of_work, "SINGLE_SHARE", 3)
+    monkeypatch.setattr(lanes, "SINGLE_SHARE", 3)
     assert {item["status"] for item in post_batch(client, alice, [BODY] * 5)} == {202}
     assert amqp.depth(amqp.job_queue("sms", "single")) == 3
     assert amqp.depth(amqp.job_queue("sms", "surplus")) == 2

@@ -1,22 +1,25 @@
 """A receiver's messages stay in the order of their jobs, on a channel that promises it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import cycle
 from typing import Any, cast
 
 import pytest
 
-from messaging import inbox, services
+from messaging import inbox, lanes, services
 from messaging.channels.base import Outcome, Outgoing, Recipient
 from messaging.channels.websocket import WebSocket
 from messaging.order import Order
-from sprayer_project import redis
+from sprayer_project import amqp, redis
 from sprayer_project.errors import StoreUnavailable
 from subscriptions import services as subscriptions
+from tenants.services import set_channel_config
 from tests.live import wait_for
 from tests.messaging.dispatching import dispatching
 
+TO_ALICE = {"receivers": ["alice"]}
 MESSAGES = 150
 """Three batches of singles at least."""
 
@@ -105,20 +108,90 @@ async def test_a_failure_or_the_end_of_who_came_before_holds_nobody_up() -> None
 @pytest.mark.services
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("acme")
-@pytest.mark.parametrize("to", [{"receivers": ["alice"]}, {"groups": ["room"]}])
-def test_an_inbox_has_the_order_of_acceptance(to: Mapping[str, Any]) -> None:
-    subscriptions.put_receiver("acme", "alice", [])
-    subscriptions.put_group("acme", "room")
-    subscriptions.subscribe("acme", "room", "alice")
+@pytest.mark.parametrize("to", [TO_ALICE, {"groups": ["room"]}])
+def test_an_inbox_has_the_order_of_acceptance(to: Mapping[str, Any], alice: None, share: int) -> None:
     sent = [accept(to, str(number)) for number in range(MESSAGES)]
     with dispatching(Uneven()):
         wait_for(lambda: len(waiting()) == MESSAGES, 90, "every message in the inbox")
     assert waiting() == sent
 
 
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("acme")
+def test_the_order_stays_where_a_tenant_goes_above_its_share_again_and_again(alice: None, share: int) -> None:
+    sent: list[str] = []
+
+    def the_most_arrived() -> bool:
+        return len(waiting()) > len(sent) - share
+
+    with dispatching(Uneven()):
+        for _ in range(4):
+            sent.extend(accept(TO_ALICE, "burst") for _ in range(3 * share))
+            wait_for(the_most_arrived, 60, "all but the last of a burst")
+            sent.append(accept(TO_ALICE, "one more"))
+        wait_for(lambda: len(waiting()) == len(sent), 60, "every message in the inbox")
+    assert waiting() == sent
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("acme")
+def test_above_its_share_a_tenant_stays_on_the_surplus_lane_until_all_there_is_done(alice: None, share: int) -> None:
+    set_channel_config("acme", "sms", {})
+    accept_together(share + 2)
+    assert depths("websocket") == depths("sms") == (share, 2)
+    in_the_next_second()
+    accept_together(1)
+    assert depths("websocket") == (share, 3), "where order counts"
+    assert depths("sms") == (share + 1, 2), "where it does not"
+    with dispatching(WebSocket()):
+        wait_for(lambda: len(waiting()) == share + 3, 30, "every message in the inbox")
+        wait_for(all_is_noted, 10, "the note that all is done")
+    in_the_next_second()
+    accept_together(1)
+    assert depths("websocket") == (1, 0)
+
+
+@pytest.fixture
+def alice() -> None:
+    subscriptions.put_receiver("acme", "alice", [])
+    subscriptions.put_group("acme", "room")
+    subscriptions.subscribe("acme", "room", "alice")
+
+
+@pytest.fixture
+def share(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Messages a second; a fast and a slow machine go above it."""
+    monkeypatch.setattr(lanes, "SINGLE_SHARE", 10)
+    return 10
+
+
 def accept(to: Mapping[str, Any], title: str) -> str:
     wanted = {"to": to, "channels": ["websocket"], "content": {"title": title}}
     return services.accept("acme", "live", wanted).id
+
+
+def accept_together(number: int) -> None:
+    """So many messages, on an ordered channel and on another, at one moment."""
+    body = {"to": TO_ALICE, "channels": ["websocket", "sms"], "content": {"title": "Hello"}}
+    assert not [one for one in services.accept_batch("acme", "live", [body] * number) if isinstance(one, Exception)]
+
+
+def depths(channel: str) -> tuple[int | None, int | None]:
+    """How many jobs wait on the single lane, and on the surplus lane."""
+    return amqp.depth(amqp.job_queue(channel, "single")), amqp.depth(amqp.job_queue(channel, "surplus"))
+
+
+def all_is_noted() -> bool:
+    newest, done = redis.client("acme").hmget(redis.key("acme", "surplus"), "websocket", "websocket:done")
+    return newest == done
+
+
+def in_the_next_second() -> None:
+    """A tenant's share is one of each second."""
+    now = int(time.time())
+    wait_for(lambda: int(time.time()) > now, 2, "the next second")
 
 
 def waiting() -> list[str]:

@@ -17,7 +17,7 @@ from sprayer_project.ids import new_id
 from subscriptions import services as subscriptions
 from subscriptions.addresses import address_hash
 from subscriptions.inputs import AddressInput
-from tenants import limiter, selectors
+from tenants import activity, limiter, selectors
 from tenants.models import AuditEntry, Tenant, User
 from tenants.services import found_tenant, set_channel_config
 from tests.conftest import TenantUnderTest
@@ -39,6 +39,7 @@ def _fill(tenant: TenantUnderTest) -> None:
         _event(slug, accept(slug, "live", {"to": {"receivers": ["zoe"]}, "channels": ["sms"], "content": {}}).id)
     webhooks.create(slug, "live", "https://example.com/hook", ["delivery.*"], webhooks.Actor())
     limiter.take(slug, "live")
+    assert activity.flush()
 
 
 def _event(tenant: str, message: str) -> None:

@@ -114,7 +114,7 @@ async def _consume(handler: worker.Handler, until: Callable[[], Any]) -> None:
     """A dispatcher's loop with this handler, and the sweeper that keeps dead letters, until something is there."""
     stop = asyncio.Event()
     consuming = asyncio.create_task(
-        worker.consume([QUEUE], handler, prefetch=100, batch=50, linger=0.2, concurrency=4, stop=stop)
+        worker.consume(amqp.Consumer([QUEUE], 100), handler, batch=50, linger=0.2, concurrency=4, stop=stop)
     )
     sweeping = asyncio.create_task(sweep(stop))
     try:

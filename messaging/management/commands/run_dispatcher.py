@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from messaging import channels
+from messaging import channels, succession
 from messaging.channels.base import Channel
 from messaging.dispatcher import Dispatcher
 from messaging.precedence import Precedence
@@ -52,29 +52,37 @@ async def dispatch(chosen: list[Channel], concurrency: int, stop: asyncio.Event)
     recorder, precedence = Recorder(stop), Precedence()
     slots = {lane: concurrency * _SLOTS[lane] for lane in amqp.LANES}
     prefetch = {lane: concurrency * 2 if lane == "bulk" else settings.PREFETCH for lane in amqp.LANES}
-    dispatchers = {
-        (channel.name, lane): Dispatcher(
-            channel, lane, recorder, precedence, stop, slots=slots[lane], prefetch=prefetch[lane]
-        )
-        for channel in chosen
-        for lane in amqp.LANES
-    }
+    dispatchers: list[tuple[Dispatcher, str, amqp.Consumer]] = []
+    for channel in chosen:
+        consumers = {lane: amqp.Consumer([amqp.job_queue(channel.name, lane)], prefetch[lane]) for lane in amqp.LANES}
+        successions = succession.of(channel.name, consumers["single"], stop) if channel.ordered else {}
+        for lane, consumer in consumers.items():
+            dispatcher = Dispatcher(
+                channel,
+                lane,
+                recorder,
+                precedence,
+                stop,
+                slots=slots[lane],
+                prefetch=prefetch[lane],
+                succession=successions.get(lane),
+            )
+            dispatchers.append((dispatcher, lane, consumer))
     try:
         await asyncio.gather(
             *(
                 worker.consume(
-                    [amqp.job_queue(name, lane)],
+                    consumer,
                     precedence.order(lane, dispatcher.handle),
-                    prefetch=prefetch[lane],
                     batch=_BATCHES[lane],
                     concurrency=slots[lane],
                     stop=stop,
                 )
-                for (name, lane), dispatcher in dispatchers.items()
+                for dispatcher, lane, consumer in dispatchers
             )
         )
     finally:
-        await asyncio.gather(*(dispatcher.aclose() for dispatcher in dispatchers.values()))
+        await asyncio.gather(*(dispatcher.aclose() for dispatcher, *_ in dispatchers))
         await recorder.aclose()
         for channel in chosen:
             await channel.aclose()

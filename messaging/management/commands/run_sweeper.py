@@ -25,7 +25,7 @@ class Command(BaseCommand):
 
 async def sweep(stop: asyncio.Event) -> None:
     await asyncio.gather(
-        worker.consume([amqp.DEAD_QUEUE], _keep, prefetch=100, batch=100, stop=stop),
+        worker.consume(amqp.Consumer([amqp.DEAD_QUEUE], 100), _keep, batch=100, stop=stop),
         *(worker.every(settings.SWEEP_INTERVAL, _action(action), stop) for action in sweeper.ACTIONS),
         *(worker.every(settings.SWEEP_INTERVAL, _action(action), stop, rest=_REST) for action in sweeper.COUNTING),
         *(worker.every(_MINUTE, _action(action), stop) for action in sweeper.EVERY_MINUTE),
