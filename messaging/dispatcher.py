@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -14,7 +15,7 @@ from django.conf import settings
 
 from feedback import selectors as feedback
 from feedback.events import DeliveryEvent, Status
-from messaging import admission, attempts, claims, incoming, outcomes, routing, succession
+from messaging import admission, attempts, claims, incoming, jobs, outcomes, routing, succession
 from messaging.breaker import Circuit, Watch
 from messaging.channels.base import Channel, Outcome, Recipient
 from messaging.jobs import Deliver, Expand
@@ -30,6 +31,8 @@ from sprayer_project.worker import Item
 from tenants import selectors as tenants
 from tenants.selectors import ChannelSettings
 
+_MOST = 100
+"""Jobs that are handled together: several may have come as one."""
 _PROCESS = f"{os.getpid()}-{os.urandom(4).hex()}"
 
 
@@ -70,20 +73,24 @@ class Dispatcher:
         """
 
         async def handle(decoded: Sequence[incoming.Decoded]) -> None:
-            await worker.through_outages(lambda: self._handle(decoded), self._stop)
+            for start in range(0, len(decoded), _MOST):
+                part = decoded[start : start + _MOST]
+                await worker.through_outages(partial(self._handle, part), self._stop)
 
-        decoded = incoming.decode(items, self._channel.name)
+        decoded, apart = incoming.decode(items, self._channel.name)
+        await amqp.apublish(apart)
         await (self._succession.act(items, decoded, handle) if self._succession else handle(decoded))
 
     async def _handle(self, decoded: Sequence[incoming.Decoded]) -> None:
-        work = []
+        work, early = [], []
         for item, job, payload in await incoming.with_payloads(decoded):
             if isinstance(job, Expand):
                 await routing.expand(job, payload)
-            elif (early := job.due - datetime.now(UTC).timestamp()) > 0.1:
-                await amqp.apublish([outcomes.later(job, self._lane, early)])
+            elif (wait := job.due - datetime.now(UTC).timestamp()) > 0.1:
+                early.append(outcomes.later(job, self._lane, wait))
             else:
                 work.append(Work(job, payload, f"{_PROCESS}-{item.incoming.link}-{item.incoming.tag}"))
+        await amqp.apublish(jobs.together(early))
         if work:
             await self._deliver(work)
 
@@ -126,7 +133,7 @@ class Dispatcher:
                 if left
             ]
             await all_recorded(recorded)
-            await amqp.apublish(again)
+            await amqp.apublish(jobs.together(again))
 
         def left() -> Counter[Circuit | None]:
             return Counter(circuits.get(delivery) for open_ones in ready.values() for delivery in open_ones)
@@ -140,20 +147,20 @@ class Dispatcher:
         self, work: Sequence[Work], wanted: dict[str, list[tuple[int, Recipient]]], circuits: Mapping[str, Circuit]
     ) -> None:
         """Take those out whose hosts are stalled: they wait for their turn in jobs of their own."""
-        jobs = []
+        later = []
         for tenant, asked in wanted.items():
             waits = [self._stragglers.wait(circuits.get(item.delivery)) for _, item in asked]
             stalled: dict[int, list[Recipient]] = defaultdict(list)
             for (index, recipient), wait in zip(asked, waits, strict=True):
                 if wait:
                     stalled[index].append(recipient)
-            jobs += [
+            later += [
                 outcomes.again(work[index].job, some, self._lane, max(waits), at_least=False)
                 for index, some in stalled.items()
             ]
             metrics.HELD.labels(channel=self._channel.name, reason="host_stalled").inc(sum(map(len, stalled.values())))
             wanted[tenant] = [place for place, wait in zip(asked, waits, strict=True) if not wait]
-        await amqp.apublish(jobs)
+        await amqp.apublish(jobs.together(later))
 
     async def _finish(
         self,
@@ -227,7 +234,7 @@ class Dispatcher:
             elif claim.state == "event":
                 event = DeliveryEvent.from_json(json.loads(claim.event))
                 recorded.add(self._recorder.record(Entry(event=event)))
-        await amqp.apublish(again)
+        await amqp.apublish(jobs.together(again))
         return mine
 
     async def _still_open(

@@ -6,24 +6,33 @@ from collections.abc import Hashable, Iterator, Sequence
 from messaging import jobs, payloads
 from messaging.jobs import BadJob, Deliver, Expand
 from messaging.payloads import Payload
+from sprayer_project import amqp
 from sprayer_project.worker import Item
 from tenants import selectors as tenants
 
 Decoded = tuple[Item, Deliver | Expand]
 
 
-def decode(items: Sequence[Item], channel: str) -> list[Decoded]:
-    """What is a job of this channel."""
-    decoded = []
+def decode(items: Sequence[Item], channel: str) -> tuple[list[Decoded], list[amqp.Publication]]:
+    """What is a job of this channel; and jobs to be published again.
+
+    Those that came together and come again go on apart: what failed may be one of them.
+    """
+    decoded, apart = [], []
     for item in items:
         try:
-            job = jobs.decode(item.body)
-            if job.channel != channel:
-                raise BadJob("wrong_queue", f"A job for {job.channel}.")
-            decoded.append((item, job))
+            found = jobs.decode(item.body)
         except BadJob as error:
             item.reject(error.code)
-    return decoded
+            continue
+        for job in found:
+            if item.redelivered and len(found) > 1:
+                apart.append(amqp.Publication(amqp.JOBS, item.queue, jobs.encode(job)))
+            elif job.channel == channel:
+                decoded.append((item, job))
+            else:
+                item.reject("wrong_queue", jobs.encode(job))
+    return decoded, apart
 
 
 async def with_payloads(decoded: Sequence[Decoded]) -> list[tuple[Item, Deliver | Expand, Payload]]:
@@ -38,7 +47,7 @@ async def with_payloads(decoded: Sequence[Decoded]) -> list[tuple[Item, Deliver 
         for item, job in found:
             payload = known.get(job.message)
             if payload is None:
-                item.reject("message_deleted" if exists else "tenant_deleted")
+                item.reject("message_deleted" if exists else "tenant_deleted", jobs.encode(job))
             else:
                 ready.append((item, job, payload))
     return ready

@@ -2,13 +2,17 @@
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from sprayer_project.amqp import Publication
 from sprayer_project.errors import SprayerError
 
 FEW_TARGETS = 10
 """A Deliver job of up to so many targets is one-to-one traffic."""
+_TOGETHER, _BYTES = 50, 32 * 1024
+"""Jobs that may travel as one, and bytes of theirs: about what a page has."""
 
 
 class BadJob(SprayerError):
@@ -88,23 +92,46 @@ def encode(job: Job) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def decode(raw: bytes) -> Job:
-    """Raises BadJob for what encode did not write."""
+def together(publications: Iterable[Publication]) -> list[Publication]:
+    """The same jobs in fewer publications: those for one queue travel as one, up to a number and a size."""
+    found: dict[tuple[str, str], list[list[bytes]]] = {}
+    for item in publications:
+        groups = found.setdefault((item.exchange, item.routing_key), [[]])
+        if len(groups[-1]) >= _TOGETHER or sum(map(len, groups[-1])) + len(item.body) > _BYTES:
+            groups.append([])
+        groups[-1].append(item.body)
+    return [
+        Publication(
+            *where, bodies[0] if len(bodies) == 1 else b'{"v":1,"kind":"several","jobs":[%b]}' % b",".join(bodies)
+        )
+        for where, groups in found.items()
+        for bodies in groups
+        if bodies
+    ]
+
+
+def decode(raw: bytes) -> list[Job]:
+    """The jobs that travel as one. Raises BadJob for what neither encode nor together wrote."""
     try:
         body = json.loads(raw)
-        kind, version = body.pop("kind"), body.pop("v")
-        if version != 1:
-            raise ValueError(f"version {version!r}")
-        if kind == "deliver":
-            body["targets"] = tuple(Target(*target) for target in body["targets"])
-            job: Job = Deliver(**body)
-        elif kind == "expand":
-            job = Expand(**body)
-        else:
-            raise ValueError(f"kind {kind!r}")
-        _check(job)
+        return [_job(one) for one in (body["jobs"] if body["kind"] == "several" else [body])]
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise BadJob("undecodable", f"This is no job: {error}") from error
+
+
+def _job(body: dict[str, Any]) -> Job:
+    """Raises what decode takes for a bad job."""
+    kind, version = body.pop("kind"), body.pop("v")
+    if version != 1:
+        raise ValueError(f"version {version!r}")
+    if kind == "deliver":
+        body["targets"] = tuple(Target(*target) for target in body["targets"])
+        job: Job = Deliver(**body)
+    elif kind == "expand":
+        job = Expand(**body)
+    else:
+        raise ValueError(f"kind {kind!r}")
+    _check(job)
     return job
 
 

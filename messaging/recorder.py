@@ -13,7 +13,7 @@ import structlog
 
 from feedback import services as feedback
 from feedback.events import DeliveryEvent, Status
-from messaging import claims
+from messaging import claims, jobs
 from sprayer_project import amqp, metrics, worker
 from sprayer_project.errors import STORE_ERRORS
 from sprayer_project.facts import fact
@@ -125,7 +125,7 @@ async def _write(entries: Sequence[Entry]) -> None:
     for tenant, marks in ends.items():
         await claims.settle(tenant, marks)
     await feedback.areport_encoded(encoded)
-    await amqp.apublish([entry.follow for entry in entries if entry.follow is not None])
+    await amqp.apublish(jobs.together(entry.follow for entry in entries if entry.follow is not None))
     for tenant, marks in deferrals.items():
         # Such a mark makes this job stale and holds no event: whoever is killed before it gets the job again.
         await claims.settle(tenant, marks)

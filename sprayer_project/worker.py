@@ -8,7 +8,7 @@ import resource
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -38,11 +38,11 @@ class Item:
     queue: str
     redelivered: bool
     incoming: amqp.Incoming
-    rejected: str = ""
+    rejected: list[tuple[str, bytes]] = field(default_factory=list)
 
-    def reject(self, reason: str) -> None:
-        """It can never be handled: it goes to the undecodable dead letters with the reason."""
-        self.rejected = reason
+    def reject(self, reason: str, part: bytes | None = None) -> None:
+        """It, or this part of it, can never be handled: that goes to the undecodable dead letters with the reason."""
+        self.rejected.append((reason, self.body if part is None else part))
 
 
 Handler = Callable[[Sequence[Item]], Awaitable[None]]
@@ -252,9 +252,9 @@ async def _handled(handler: Handler, items: list[Item], stop: asyncio.Event) -> 
 
     async def handle() -> None:
         for item in items:
-            item.rejected = ""
+            item.rejected.clear()
         await handler(items)
-        await amqp.apublish([_dead(item) for item in items if item.rejected])
+        await amqp.apublish([_dead(item.queue, *rejected) for item in items for rejected in item.rejected])
 
     try:
         await through_outages(handle, stop)
@@ -263,10 +263,9 @@ async def _handled(handler: Handler, items: list[Item], stop: asyncio.Event) -> 
     return True
 
 
-def _dead(item: Item) -> amqp.Publication:
-    text = item.body[:100_000].decode(errors="replace")
-    body = json.dumps({"queue": item.queue, "reason": item.rejected, "body": text}).encode()
-    return amqp.Publication(amqp.DEAD, item.queue, body)
+def _dead(queue: str, reason: str, body: bytes) -> amqp.Publication:
+    text = body[:100_000].decode(errors="replace")
+    return amqp.Publication(amqp.DEAD, queue, json.dumps({"queue": queue, "reason": reason, "body": text}).encode())
 
 
 async def _first(awaitable: Coroutine[Any, Any, Any], seconds: float) -> None:

@@ -70,15 +70,18 @@ def ended(message: str, status: Status, number: int = 1) -> list[DeliveryRow]:
     return wait_for(found, 15, f"{number} {status}")
 
 
-def handle(*bodies: Job, channel: Channel | None = None) -> None:
+def handle(*bodies: Job | Item, channel: Channel | None = None) -> None:
     """Give jobs to a new dispatcher once, as they come from the single lane, and wait until it is done with them."""
-    run(_handle([item(job) for job in bodies], channel or QuickHttp()))
+    items = [body if isinstance(body, Item) else item(body) for body in bodies]
+    run(_handle(items, channel or QuickHttp()))
 
 
-def item(job: Job) -> Item:
-    """As it comes from the queue, each a message of its own."""
-    queue, body = amqp.job_queue(job.channel, "single"), jobs.encode(job)
-    return Item(body, queue, False, amqp.Incoming(queue, body, False, 1, next(_tags)))
+def item(*found: Job, redelivered: bool = False) -> Item:
+    """A message of the queue, as it comes with these jobs."""
+    queue = amqp.job_queue(found[0].channel, "single")
+    (publication,) = jobs.together(amqp.Publication(amqp.JOBS, queue, jobs.encode(job)) for job in found)
+    incoming = amqp.Incoming(queue, publication.body, redelivered, 1, next(_tags))
+    return Item(incoming.body, queue, redelivered, incoming)
 
 
 async def _handle(items: Sequence[Item], channel: Channel) -> None:

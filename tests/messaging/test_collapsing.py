@@ -57,7 +57,8 @@ def unavailable(receivers: int = 1) -> list[str]:
 
 def deferred(message: str, number: int = 1) -> list[Deliver]:
     """The jobs by which the sweeper brings back what waits in the record, once their time has come."""
-    found = [jobs.decode(services.next_attempt(row, 2).body) for row in ended(message, Status.DEFERRED, number)]
+    rows = ended(message, Status.DEFERRED, number)
+    found = [job for row in rows for job in jobs.decode(services.next_attempt(row, 2).body)]
     return [replace(one, due=0) for one in found if isinstance(one, Deliver)]
 
 

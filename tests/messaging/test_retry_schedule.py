@@ -103,7 +103,7 @@ def test_what_waits_without_an_attempt_comes_back_together_as_the_same_attempt()
     assert [entry.follow is not None for entry in held] == [False, False, False, True]
     assert {(entry.event.attempt, entry.next_attempt, entry.event.reason) for entry in held} == {(0, 3, "breaker_open")}
     assert held[-1].follow is not None
-    job = jobs.decode(held[-1].follow.body)
+    (job,) = jobs.decode(held[-1].follow.body)
     assert isinstance(job, Deliver)
     assert [target.receiver for target in job.targets] == ["r0", "r1", "r2", "r3"]
     assert job.attempt == 3
@@ -165,7 +165,7 @@ async def test_over_the_wire_a_tenants_schedule_ends_in_a_dead_letter(acme: Tena
     assert len(sink.times) == 3
     assert found[0].dead
     assert found[0].reason == "endpoint_unavailable"
-    job = jobs.decode(services.next_attempt(found[0], 4).body)
+    (job,) = jobs.decode(services.next_attempt(found[0], 4).body)
     assert isinstance(job, Deliver)
     assert job.due == 0
 
@@ -202,7 +202,7 @@ async def test_the_sweeper_brings_back_what_waits_where_its_job_was_lost(acme: T
         assert (row.reason, row.attempt) == ("paced", 0)
         assert row.due_at is not None
         due = round(row.due_at.timestamp(), 3)
-        job = jobs.decode(services.next_attempt(row, row.attempt + 1).body)
+        (job,) = jobs.decode(services.next_attempt(row, row.attempt + 1).body)
         assert isinstance(job, Deliver)
         assert (job.attempt, job.due) == (1, due)
         wanted = claims.Wanted(row.id, row.round, job.attempt, "sweeper", job.due)

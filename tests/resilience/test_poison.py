@@ -49,6 +49,7 @@ UNDECODABLE = {
     "a time that never comes": poisoned(due=float("inf")),
     "targets that are none": poisoned(targets=[[7]]),
     "half a character": poisoned(tenant="\ud800"),
+    "one of several": b'{"v":1,"kind":"several","jobs":[%b]}' % b",".join([jobs.encode(good()), poisoned(round="x")]),
 }
 
 
@@ -69,8 +70,12 @@ def test_poisoned_jobs_end_in_the_dead_letters_and_the_good_ones_arrive(
     bad[jobs.encode(good(channel="sms"))] = "wrong_queue"
     accepted = []
     for body in bad:
-        amqp.publish([amqp.Publication(amqp.JOBS, QUEUE, body)])
+        amqp.publish([_job(body)])
         accepted += [_send("acme") for _ in range(GOOD // len(bad) + 1)]
+    several = [good(message="msg_deleted_too"), *(good(message=_send("acme")) for _ in range(2)), good(channel="email")]
+    accepted += [job.message for job in several[1:3]]
+    amqp.publish(jobs.together(_job(jobs.encode(job)) for job in several))
+    bad |= {jobs.encode(several[0]): "message_deleted", jobs.encode(several[-1]): "wrong_queue"}
     live_system.start("sandbox", "dispatcher", "feeder", "sweeper")
 
     kept = wait_for(lambda: _kept(len(bad)), 20, "the dead letters in the record")
@@ -90,7 +95,7 @@ def test_a_job_that_fails_again_and_again_ends_in_the_dead_letters_and_takes_no_
 ) -> None:
     monkeypatch.setattr(worker, "_PAUSES", (0.01,))
     bodies = [str(number).encode() for number in range(40)]
-    amqp.publish([amqp.Publication(amqp.JOBS, QUEUE, body) for body in bodies])
+    amqp.publish([_job(body) for body in bodies])
     done: list[bytes] = []
     tries: list[int] = []
 
@@ -130,6 +135,10 @@ def _send(tenant: str) -> str:
         sink.prepare(tenant, "orders")
     body = {"to": {"receivers": ["r0"]}, "channels": ["http"], "content": {"title": "Good"}}
     return services.accept(tenant, "live", body).id
+
+
+def _job(body: bytes) -> amqp.Publication:
+    return amqp.Publication(amqp.JOBS, QUEUE, body)
 
 
 def _of_a_deleted_tenant() -> Deliver:
