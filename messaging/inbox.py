@@ -7,7 +7,8 @@ each collapse key. Stream and hash are made and deleted together, so that an off
 epoch. A message's payload is stored once and outlives every entry that refers to it.
 
 An inbox that is missing, or that another run_id of Redis made (it was restarted, or came back older), counts as lost:
-calls raise Lost until messaging.inbox_restore has put back what the record says is waiting, under a new epoch.
+calls raise Lost until messaging.inbox_restore has put back what the record says is waiting, under a new epoch. So the
+append-only file, which only a restarted Redis reads, hears nothing of inboxes.
 """
 
 import json

@@ -65,7 +65,7 @@ def _shard_messages(index: int) -> Iterator[CheckMessage]:
         hint = "Set maxmemory-policy noeviction: an evicted key is a lost subscriber or message."
         yield Warning(f"{name} evicts keys ({answers['maxmemory-policy']}).", hint=hint, id="sprayer.W001")
     if answers.get("appendonly", "yes") != "yes":
-        hint = "Set appendonly yes: without it a restart costs a rebuild of every index and inbox."
+        hint = "Set appendonly yes: without it a restart may make deliveries twice."
         yield Warning(f"{name} keeps no append-only file.", hint=hint, id="sprayer.W002")
 
 

@@ -2,7 +2,8 @@
 -- at just that offset; move: move the default starts, never backwards. Expired entries are nobody's evidence any more.
 -- KEYS: one stream a receiver. ARGV: 1 peek, at or move, 2 now ms; then for each stream epoch and offset.
 -- Returns for each stream its entries (peek, at), its acknowledged offset (move), or false where the epoch is not, or no
--- longer, the inbox's.
+-- longer, the inbox's. As in inbox_append, the append-only file hears nothing.
+redis.set_repl(redis.REPL_REPLICA)
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local action, now, answers = ARGV[1], tonumber(ARGV[2]), {}
 

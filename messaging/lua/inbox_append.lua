@@ -4,6 +4,8 @@
 -- meta is a hash of run_id ('restoring <run_id>' until all is put back), epoch, last, floor, acked, due (when the oldest
 -- entry expires; 0: look), until (when both keys expire), for each entry <delivery>:<round> with its offset, and for each
 -- collapse key k:<key> with '<offset> <version>' of its newest message.
+-- Replicas hear of everything, the append-only file of payload and ended alone: whoever reads it has another run_id, to
+-- which an inbox of ours is lost.
 -- ARGV: 1 restoring (0/1), 2 now ms, 3 epoch for new inboxes, 4 longest inbox, 5 entry's expiry ms, 6 keys live until ms,
 -- 7 message, 8 mode, 9 frame, 10 metadata, 11 payload lives until ms, 12 wake channel's prefix, 13 tenant,
 -- 14 collapse key or empty, 15 its version, 16 connection that does not get it or empty, 17 round, 18 group or empty,
@@ -25,6 +27,7 @@ if call('EXISTS', KEYS[1]) == 0 then
 else
   call('PEXPIREAT', KEYS[1], ARGV[11], 'GT')
 end
+redis.set_repl(redis.REPL_REPLICA)
 
 -- x and s come first: they are read by their places.
 local write = {'XADD', '', '0-*', 'x', ARGV[5], 's', #ARGV[9], 'd', '', 'm', ARGV[7], 'r', ARGV[17], 't', ARGV[8], 'g', group}
@@ -44,7 +47,9 @@ local stream, meta, receiver
 
 local function report(fields, reason)
   local fact = {receiver, reason, fields.m, fields.d, fields.r, fields.t, fields.g, fields.x}
+  redis.set_repl(redis.REPL_ALL)
   call('HSET', ended, fields.d .. ':' .. fields.r, cjson.encode(fact))
+  redis.set_repl(redis.REPL_REPLICA)
 end
 
 -- An entry leaves; what nobody has acknowledged and what has not expired leaves with a reason.
@@ -147,6 +152,7 @@ for process, grown in pairs(woken) do
   end
   call('PUBLISH', ARGV[12] .. process, cjson.encode(wake))
 end
+redis.set_repl(redis.REPL_ALL)
 local unreported = call('HLEN', ended)
 if unreported > 0 then call('PEXPIREAT', ended, ARGV[6], 'GT') call('PEXPIREAT', ended, ARGV[6], 'NX') end
 return {run, lost, answers, unreported}

@@ -8,23 +8,26 @@ local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local answers = {}
 for i = STREAMS, #KEYS do
   local stream = KEYS[i]
-  local holders = stream .. ':holders'
+  local holders, meta = stream .. ':holders', stream .. ':meta'
   redis.call('ZREMRANGEBYSCORE', holders, '-inf', ARGV[2])
   local first = redis.call('EXISTS', holders) == 0 and 1 or 0
   redis.call('ZADD', holders, ARGV[3], ARGV[1])
   redis.call('PEXPIREAT', holders, ARGV[3])
   redis.call('SADD', KEYS[1], ARGV[FIXED + i - STREAMS + 1])
-  local known = redis.call('HMGET', stream .. ':meta', 'run_id', 'epoch', 'last', 'until')
+  local known = redis.call('HMGET', meta, 'run_id', 'epoch', 'last', 'until')
+  -- As in inbox_append, the append-only file does not hear of inboxes.
+  redis.set_repl(redis.REPL_REPLICA)
   if known[1] == run then
     if tonumber(known[4]) < tonumber(ARGV[4]) - HOUR then
-      redis.call('HSET', stream .. ':meta', 'until', ARGV[4])
-      redis.call('PEXPIREAT', stream .. ':meta', ARGV[4])
+      redis.call('HSET', meta, 'until', ARGV[4])
+      redis.call('PEXPIREAT', meta, ARGV[4])
       redis.call('PEXPIREAT', stream, ARGV[4])
     end
     table.insert(answers, {known[2], known[3], first})
   else
     table.insert(answers, {'', '0', first})
   end
+  redis.set_repl(redis.REPL_ALL)
 end
 redis.call('PEXPIREAT', KEYS[1], ARGV[3])
 return answers

@@ -20,6 +20,8 @@ from messaging.documents import Message
 from messaging.inbox import Ack, Lost, View
 from messaging.realtime import frames
 from sprayer_project import amqp, redis
+from sprayer_project.ids import new_id
+from tests.live import wait_for
 from tests.messaging.inboxes import message, recipient, send
 
 pytestmark = pytest.mark.services
@@ -489,3 +491,28 @@ async def test_a_wake_up_carries_no_long_message_and_none_that_is_put_back() -> 
         heard = [json.loads((await pubsub.get_message(timeout=5))["data"]) for _ in range(2)]
         (view,) = await inbox.read("acme", [("alice", 0)], 1)
         assert heard == [{"tenant": "acme", "grown": ["alice", view.epoch, offset, ""]} for offset in ("1", "2")]
+
+
+async def test_the_append_only_file_has_what_is_to_be_reported_and_nothing_of_an_inbox(
+    stack: Stack, settings: Settings
+) -> None:
+    settings.INBOX_LENGTH = 1
+    receiver, outgoing, newer = new_id("rcv"), message(), message()
+    for each in (outgoing, newer):
+        await send(each, receiver)
+    await holders.hold("acme", [receiver], "prc_one")
+    await inbox.acknowledge("acme", [Ack(receiver, (await look(receiver)).epoch, 2)])
+    await send(message(), receiver)
+    folder = stack.redis[redis.shard_of("acme")].data / "appendonlydir"
+    await redis.aclient("acme").set("marker", receiver)
+
+    def logged(text: str) -> bool:
+        return any(f"\r\n{text}\r\n".encode() in file.read_bytes() for file in folder.glob("*.aof"))
+
+    await asyncio.to_thread(wait_for, lambda: logged(f"marker\r\n${len(receiver)}\r\n{receiver}"), what="the marker")
+    stream = inbox.stream_key("acme", receiver)
+    assert logged(redis.key("acme", "payload", outgoing.id))
+    assert logged(f"{recipient(outgoing, receiver).delivery}:1")
+    assert logged(f"{stream}:holders")
+    assert not logged(stream)
+    assert not logged(f"{stream}:meta")
