@@ -2,8 +2,9 @@
 -- KEYS: payload, ended, one stream a receiver. An inbox's other keys are <stream>:meta and <stream>:holders; they are in
 -- the same slot by their hash tag. ended is a hash of what left inboxes unacknowledged and is not reported yet.
 -- meta is a hash of run_id ('restoring <run_id>' until all is put back), epoch, last, floor, acked, due (when the oldest
--- entry expires; 0: look), until (when both keys expire), for each entry <delivery>:<round> with its offset, and for each
--- collapse key k:<key> with '<offset> <version>' of its newest message.
+-- entry expires; 0: look), until (when both keys expire), held (until when processes may hold the receiver; missing: look),
+-- for each entry <delivery>:<round> with its offset, and for each collapse key k:<key> with '<offset> <version>' of its
+-- newest message.
 -- Replicas hear of everything, the append-only file of payload and ended alone: whoever reads it has another run_id, to
 -- which an inbox of ours is lost.
 -- ARGV: 1 restoring (0/1), 2 now ms, 3 epoch for new inboxes, 4 longest inbox, 5 entry's expiry ms, 6 keys live until ms,
@@ -37,13 +38,15 @@ for name, value in pairs({k = collapse_key, e = ARGV[16]}) do
     table.insert(write, value)
   end
 end
-local look = {'HMGET', '', 'run_id', '', 'epoch', 'last', 'floor', 'due', 'until'}
+local look = {'HMGET', '', 'run_id', '', 'epoch', 'last', 'floor', 'due', 'until', 'held'}
 -- The places of what it answers.
-local RUN, OFFSET, EPOCH, LAST, FLOOR, DUE, UNTIL, NEWEST = 1, 2, 3, 4, 5, 6, 7, 8
+local RUN, OFFSET, EPOCH, LAST, FLOOR, DUE, UNTIL, HELD, NEWEST = 1, 2, 3, 4, 5, 6, 7, 8, 9
 if collapse_key ~= '' then table.insert(look, 'k:' .. collapse_key) end
 
 -- Of the inbox in hand.
 local stream, meta, receiver
+-- process -> what it hears has grown.
+local woken = {}
 
 local function report(fields, reason)
   local fact = {receiver, reason, fields.m, fields.d, fields.r, fields.t, fields.g, fields.x}
@@ -114,7 +117,17 @@ local function append(inbox, delivery, id)
   return offset
 end
 
-local answers, lost, woken = {}, {}, {}
+-- Who holds the receiver will hear of it.
+local function wake(epoch, offset)
+  for _, process in ipairs(call('ZRANGEBYSCORE', stream .. ':holders', '(' .. ARGV[2], '+inf')) do
+    local grown = woken[process] or {}
+    local size = #grown
+    grown[size + 1], grown[size + 2], grown[size + 3], grown[size + 4] = receiver, epoch, offset, group
+    woken[process] = grown
+  end
+end
+
+local answers, lost = {}, {}
 for i = STREAMS, #KEYS do
   local at = FIXED + (i - STREAMS) * EACH
   local delivery, offset = ARGV[at + 2], '0'
@@ -123,9 +136,11 @@ for i = STREAMS, #KEYS do
   look[2], look[4] = meta, id
   local inbox = call(unpack(look))
   if restoring and inbox[RUN] ~= run and inbox[RUN] ~= half then
-    inbox = {half, false, ARGV[3], '0', '0', '0', '0', false}
+    local held = call('PEXPIRETIME', stream .. ':holders')
+    inbox = {half, false, ARGV[3], '0', '0', '0', '0', held, false}
     call('DEL', stream, meta)
     call('HSET', meta, 'run_id', half, 'epoch', ARGV[3], 'last', 0, 'floor', 0, 'acked', 0, 'due', 0, 'until', 0)
+    call('HSET', meta, 'held', held)
   end
   if inbox[RUN] ~= run and not restoring then
     table.insert(lost, receiver)
@@ -133,12 +148,7 @@ for i = STREAMS, #KEYS do
     offset = inbox[OFFSET]
   elseif not outdated(inbox) then
     offset = append(inbox, delivery, id)
-    for _, process in ipairs(call('ZRANGEBYSCORE', stream .. ':holders', '(' .. ARGV[2], '+inf')) do
-      local grown = woken[process] or {}
-      local size = #grown
-      grown[size + 1], grown[size + 2], grown[size + 3], grown[size + 4] = receiver, inbox[EPOCH], offset, group
-      woken[process] = grown
-    end
+    if not inbox[HELD] or tonumber(inbox[HELD]) > now then wake(inbox[EPOCH], offset) end
   elseif restoring then
     report({m = ARGV[7], d = delivery, r = ARGV[17], t = ARGV[8], g = group, x = ARGV[5]}, 'replaced')
   end
@@ -146,11 +156,11 @@ for i = STREAMS, #KEYS do
   answers[size + 1], answers[size + 2] = offset, inbox[EPOCH] or ''
 end
 for process, grown in pairs(woken) do
-  local wake = {tenant = ARGV[13], grown = grown}
+  local said = {tenant = ARGV[13], grown = grown}
   if not restoring and #ARGV[9] <= tonumber(ARGV[19]) then
-    wake.id, wake.frame, wake.expires, wake.excluded = ARGV[7], ARGV[9], ARGV[5], ARGV[16]
+    said.id, said.frame, said.expires, said.excluded = ARGV[7], ARGV[9], ARGV[5], ARGV[16]
   end
-  call('PUBLISH', ARGV[12] .. process, cjson.encode(wake))
+  call('PUBLISH', ARGV[12] .. process, cjson.encode(said))
 end
 redis.set_repl(redis.REPL_ALL)
 local unreported = call('HLEN', ended)

@@ -17,6 +17,7 @@ for i = STREAMS, #KEYS do
   local known = redis.call('HMGET', meta, 'run_id', 'epoch', 'last', 'until')
   -- As in inbox_append, the append-only file does not hear of inboxes.
   redis.set_repl(redis.REPL_REPLICA)
+  if known[1] then redis.call('HSET', meta, 'held', ARGV[3]) end
   if known[1] == run then
     if tonumber(known[4]) < tonumber(ARGV[4]) - HOUR then
       redis.call('HSET', meta, 'until', ARGV[4])

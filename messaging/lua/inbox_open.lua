@@ -12,7 +12,8 @@ for _, stream in ipairs(KEYS) do
     redis.call('HSET', meta, 'run_id', run)
   elseif known ~= run then
     redis.call('DEL', stream, meta)
-    redis.call('HSET', meta, 'run_id', run, unpack(fields))
+    local held = redis.call('PEXPIRETIME', stream .. ':holders')
+    redis.call('HSET', meta, 'run_id', run, 'held', held, unpack(fields))
     redis.call('PEXPIREAT', meta, ARGV[2])
   end
 end

@@ -493,6 +493,32 @@ async def test_a_wake_up_carries_no_long_message_and_none_that_is_put_back() -> 
         assert heard == [{"tenant": "acme", "grown": ["alice", view.epoch, offset, ""]} for offset in ("1", "2")]
 
 
+async def test_whoever_held_a_receiver_before_its_inbox_was_there_is_woken() -> None:
+    waiting = message()
+    record(waiting, "bob")
+    await holders.hold("acme", ["alice", "bob"], "prc_one")
+    client: Any = redis.aclient("acme")
+    async with client.pubsub() as pubsub:
+        await pubsub.subscribe(f"{inbox.WAKE}prc_one")
+        await pubsub.get_message(timeout=5)
+        for receiver in ("alice", "bob"):
+            await send(message(), receiver)
+        heard = [json.loads((await pubsub.get_message(timeout=5))["data"])["grown"] for _ in range(3)]
+    assert [(receiver, offset) for receiver, _, offset, _ in heard] == [("alice", "1"), ("bob", "1"), ("bob", "2")]
+
+
+async def test_an_inbox_that_does_not_say_who_holds_its_receiver_is_looked_up() -> None:
+    await look("alice")
+    await holders.hold("acme", ["alice"], "prc_one")
+    client: Any = redis.aclient("acme")
+    assert await client.hdel(f"{inbox.stream_key('acme', 'alice')}:meta", "held") == 1
+    async with client.pubsub() as pubsub:
+        await pubsub.subscribe(f"{inbox.WAKE}prc_one")
+        await pubsub.get_message(timeout=5)
+        await send(message(), "alice")
+        assert (await pubsub.get_message(timeout=5))["type"] == "message"
+
+
 async def test_the_append_only_file_has_what_is_to_be_reported_and_nothing_of_an_inbox(
     stack: Stack, settings: Settings
 ) -> None:
