@@ -3,8 +3,8 @@
 An inbox is three keys in one slot: the stream (offsets are its ids' second halves, "0-<offset>", growing by one), the
 processes that hold connections of its receiver, and one hash with all that an append must know, so that it is one
 reading: epoch, run_id, floor, acknowledged and last offset, the delivery rounds that it holds, until when its receiver
-may be held, the newest message of each collapse key. Stream and hash are made and deleted together, so that an offset is
-never issued twice under one epoch. A message's payload is stored once and outlives every entry that refers to it.
+may be held, the newest message of each collapse key. Stream and hash are made and deleted together, so that an offset
+is never issued twice under one epoch. A message's payload is stored once and outlives every entry that refers to it.
 
 An inbox that is missing, or that another run_id of Redis made (it was restarted, or came back older), counts as lost:
 calls raise Lost until messaging.inbox_restore has put back what the record says is waiting, under a new epoch. So the
@@ -32,7 +32,7 @@ CHANNEL = "websocket"
 WAKE = "sprayer:wake:"
 """Prefix of the pub/sub channel of one process."""
 BUDGET = 262_144
-TOGETHER, _AT_ONCE = 250, 50
+TOGETHER, _AT_ONCE = 252, 84
 """Recipients that are best appended by one call; of one script: nobody else is served while it runs, a millisecond."""
 _CARRIED = 16_384
 """Bytes of the longest frame that travels in wake-ups."""
