@@ -13,7 +13,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import structlog
 from redis.exceptions import RedisError
@@ -109,8 +109,7 @@ return answers
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Circuit:
+class Circuit(NamedTuple):
     """What a breaker is for; host is empty where a channel has one provider for all."""
 
     tenant: str

@@ -6,7 +6,7 @@ Nothing in it is the truth: rebuild.py makes it again from the record whenever t
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -25,8 +25,7 @@ class NotBuilding(Exception):
     """The generation that was being filled is no longer wanted."""
 
 
-@dataclass(frozen=True, slots=True)
-class IndexedAddress:
+class IndexedAddress(NamedTuple):
     address: str
     """Canonical, as the channel's clean_address returned it."""
     hash: str
@@ -66,8 +65,7 @@ class SuppressionEntry:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(NamedTuple):
     """What the index holds for one receiver on one channel."""
 
     known: bool
@@ -213,4 +211,4 @@ def _text(addresses: Sequence[IndexedAddress]) -> str:
 
 
 def _addresses(text: str | None) -> tuple[IndexedAddress, ...]:
-    return tuple(IndexedAddress(*row) for row in orjson.loads(text)) if text else ()
+    return tuple(map(IndexedAddress._make, orjson.loads(text))) if text else ()

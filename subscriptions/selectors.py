@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from pymongo.errors import PyMongoError
@@ -25,8 +24,7 @@ _SETTLE = 1000
 """Pending changes that a first page waits for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """One receiver on one channel, now."""
 
     addresses: tuple[IndexedAddress, ...]
