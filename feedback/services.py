@@ -30,30 +30,30 @@ Message = tuple[str, str, str]
 """tenant, mode, message id"""
 
 
-def publications(events: Iterable[str], exchange: str = amqp.EVENTS) -> Iterator[amqp.Publication]:
-    """Events, each as its to_json, as AMQP messages: JSON arrays of at most EVENTS_A_PUBLICATION events."""
+def publications(events: Iterable[bytes], exchange: str = amqp.EVENTS) -> Iterator[amqp.Publication]:
+    """Events, each encoded, as AMQP messages: JSON arrays of at most EVENTS_A_PUBLICATION events."""
     bodies = list(events)
     for start in range(0, len(bodies), EVENTS_A_PUBLICATION):
-        chunk = ",".join(bodies[start : start + EVENTS_A_PUBLICATION])
-        yield amqp.Publication(exchange, "", f"[{chunk}]".encode())
+        chunk = b",".join(bodies[start : start + EVENTS_A_PUBLICATION])
+        yield amqp.Publication(exchange, "", b"[%b]" % chunk)
 
 
 def tell_found(events: Iterable[DeliveryEvent]) -> None:
     """Tell all but the record of what travelled without its delivery. Raises amqp.BrokerUnavailable."""
-    amqp.publish(list(publications((event.to_json() for event in events), amqp.FOUND)))
+    amqp.publish(list(publications((event.encoded() for event in events), amqp.FOUND)))
 
 
 def report(events: Iterable[Event]) -> None:
     """Returns when the broker has confirmed the events. Raises amqp.BrokerUnavailable."""
-    amqp.publish(list(publications(event.to_json() for event in events)))
+    amqp.publish(list(publications(event.encoded() for event in events)))
 
 
 async def areport(events: Iterable[Event]) -> None:
-    await areport_encoded(event.to_json() for event in events)
+    await areport_encoded(event.encoded() for event in events)
 
 
-async def areport_encoded(events: Iterable[str]) -> None:
-    """For a caller that has their to_json already."""
+async def areport_encoded(events: Iterable[bytes]) -> None:
+    """For a caller that has encoded them already."""
     await amqp.apublish(list(publications(events)))
 
 

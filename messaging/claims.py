@@ -59,7 +59,7 @@ end
 """
 
 
-Marks = dict[tuple[str, int], tuple[str, int]]
+Marks = dict[tuple[str, int], tuple[bytes | str, int]]
 """(delivery, round) -> (value, seconds to live)"""
 
 
@@ -109,7 +109,7 @@ async def done(tenant: str, deliveries: Sequence[tuple[str, int]]) -> frozenset[
 
 async def settle(tenant: str, marks: Marks) -> None:
     """Write marks in one round trip."""
-    arguments: list[str] = []
+    arguments: list[bytes | str] = []
     for value, seconds in marks.values():
         arguments += [value, str(max(60, seconds))]
     await _run(tenant, _SETTLE, marks, arguments)
@@ -120,14 +120,16 @@ async def published(tenant: str, settled: Sequence[tuple[str, int]]) -> None:
     await _run(tenant, _PUBLISHED, settled, [])
 
 
-async def _run(tenant: str, script: str, deliveries: Iterable[tuple[str, int]], arguments: Sequence[str]) -> None:
+async def _run(
+    tenant: str, script: str, deliveries: Iterable[tuple[str, int]], arguments: Sequence[bytes | str]
+) -> None:
     """One script over many claims: a fraction of what as many commands cost in this process."""
     if keys := _keys(tenant, deliveries):
         await redis.aclient(tenant).register_script(script)(keys=keys, args=arguments)
 
 
-def done_mark(event: str) -> str:
-    return f"e:{event}"
+def done_mark(event: bytes) -> bytes:
+    return b"e:" + event
 
 
 def next_mark(attempt: int, due: float = 0) -> str:

@@ -113,7 +113,7 @@ async def _write(entries: Sequence[Entry]) -> None:
     now = datetime.now(UTC)
     encoded = []
     for entry in entries:
-        encoded.append(entry.event.to_json())
+        encoded.append(entry.event.encoded())
         if len(encoded) % _TURN == 0:
             await asyncio.sleep(0)
     ends: dict[str, claims.Marks] = defaultdict(dict)
@@ -131,12 +131,12 @@ async def _write(entries: Sequence[Entry]) -> None:
         await claims.settle(tenant, marks)
     for tenant, marks in ends.items():
         await claims.published(tenant, [*marks])
-    outcomes = Counter((entry.event.channel, entry.event.status.value) for entry in entries)
+    outcomes = Counter((entry.event.channel, entry.event.status) for entry in entries)
     for (channel, status), count in outcomes.items():
-        metrics.OUTCOMES.labels(channel=channel, status=status).inc(count)
+        metrics.OUTCOMES.labels(channel=channel, status=status.value).inc(count)
 
 
-def _mark(entry: Entry, encoded: str, now: datetime) -> tuple[str, int]:
+def _mark(entry: Entry, encoded: bytes, now: datetime) -> tuple[bytes | str, int]:
     event = entry.event
     seconds = int(((event.expires_at or now) - now).total_seconds()) + _MARK_GRACE
     if not entry.next_attempt:

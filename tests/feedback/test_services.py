@@ -178,7 +178,7 @@ def test_a_parked_event_of_another_tenant_is_not_matched() -> None:
 
 
 def test_a_batch_of_events_is_published_in_arrays_of_at_most_two_hundred() -> None:
-    sizes = [len(found.body.split(b'"tenant"')) - 1 for found in services.publications([event().to_json()] * 450)]
+    sizes = [len(found.body.split(b'"tenant"')) - 1 for found in services.publications([event().encoded()] * 450)]
     assert sizes == [200, 200, 50]
 
 

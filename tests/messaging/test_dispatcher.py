@@ -141,7 +141,7 @@ def test_an_outcome_that_was_marked_and_not_reported_is_reported_by_whoever_gets
         at=datetime.now(UTC),
         attempt=1,
     )
-    mark(delivery, claims.done_mark(event.to_json()))
+    mark(delivery, claims.done_mark(event.encoded()))
     with dispatching():
         ended(message, Status.DELIVERED)
     assert sink.arrived("acme") == []
