@@ -10,18 +10,22 @@ A claim that Redis lost falls back to the record: see payloads.Payload.suspect.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
 from django.conf import settings
 
 from sprayer_project import redis
 
 _CLAIM = """
-local answers = {}
+local answers, following, left, holder, attempt, due = {}, 2, 0
 for index, key in ipairs(KEYS) do
+  if left == 0 then
+    holder, attempt, due = 'h:' .. ARGV[following], ARGV[following + 1], ARGV[following + 2]
+    left, following = tonumber(ARGV[following + 3]), following + 4
+  end
+  left = left - 1
   local value = redis.call('GET', key)
-  local holder = 'h:' .. ARGV[index * 2]
-  local attempt, due = string.match(ARGV[index * 2 + 1], '(%d+) (%d+)')
   if not value or value == holder then
     redis.call('SET', key, holder, 'EX', ARGV[1])
     answers[index] = 'mine'
@@ -63,8 +67,7 @@ Marks = dict[tuple[str, int], tuple[bytes | str, int]]
 """(delivery, round) -> (value, seconds to live)"""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """mine: send it. stale: somebody did. busy: somebody is at it, for `wait` seconds at most.
     event: it is done, this event may have to be published again."""
 
@@ -73,8 +76,10 @@ class Claim:
     event: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+_MINE = Claim("mine")
+
+
+class Wanted(NamedTuple):
     """token names the job in hand: the same job, handled again by the same process, keeps its claim."""
 
     delivery: str
@@ -91,10 +96,10 @@ async def claim(tenant: str, wanted: Sequence[Wanted]) -> list[Claim]:
         return []
     keys = _keys(tenant, ((item.delivery, item.round) for item in wanted))
     arguments = [str(int(settings.CLAIM_LEASE))]
-    for item in wanted:
-        arguments += [item.token, f"{item.attempt} {_milliseconds(item.due)}"]
+    for (attempt, token, due), alike in groupby(wanted, lambda item: item[2:]):
+        arguments += [token, str(attempt), str(_milliseconds(due)), str(sum(1 for _ in alike))]
     script = redis.aclient(tenant).register_script(_CLAIM)
-    return [_parsed(answer) for answer in await script(keys=keys, args=arguments)]
+    return [_MINE if answer == "mine" else _parsed(answer) for answer in await script(keys=keys, args=arguments)]
 
 
 async def done(tenant: str, deliveries: Sequence[tuple[str, int]]) -> frozenset[str]:

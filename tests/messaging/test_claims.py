@@ -46,3 +46,12 @@ async def test_without_a_wait_the_number_of_the_attempt_decides() -> None:
     assert await state(1, DUE) == "stale"
     assert await state(2, 0) == "mine"
     await redis.aclose()
+
+
+async def test_what_several_jobs_claim_together_each_claims_for_itself(waiting: None) -> None:
+    await claim("acme", [Wanted("dlv_3", 1, 1, "other")])
+    together = [("dlv_1", 2, "a", DUE), ("dlv_2", 1, "b", 0), ("dlv_3", 1, "b", 0), ("dlv_4", 1, "c", 0)]
+    found = await claim("acme", [Wanted(delivery, 1, *terms) for delivery, *terms in together])
+    assert [one.state for one in found] == ["mine", "mine", "busy", "mine"]
+    again = await claim("acme", [Wanted(f"dlv_{number}", 1, 2, "b") for number in (1, 2, 3, 4)])
+    assert [one.state for one in again] == ["busy", "mine", "busy", "busy"]
