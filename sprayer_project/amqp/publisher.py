@@ -27,6 +27,8 @@ from sprayer_project.errors import StoreUnavailable
 log = structlog.get_logger(__name__)
 
 _PERSISTENT = pika.BasicProperties(delivery_mode=2, content_type="application/json")
+_PAUSES = (0.1, 0.2, 0.4, 0.8)
+"""Seconds before a refused message is sent again: a full queue refuses, and one that is just being made."""
 
 
 class BrokerUnavailable(StoreUnavailable):
@@ -93,6 +95,15 @@ class _Batch:
     pending: int
 
 
+@dataclass(slots=True)
+class _Sent:
+    """A message of a batch, and how often RabbitMQ refused it."""
+
+    item: Publication
+    batch: _Batch
+    refusals: int = 0
+
+
 class _Publisher(threading.Thread):
     """The process's publishing thread."""
 
@@ -107,7 +118,7 @@ class _Publisher(threading.Thread):
         self._scheduled = False
         self._lock = threading.Lock()
         self._declared: set[str] = set()
-        self._unconfirmed: dict[int, _Batch] = {}
+        self._unconfirmed: dict[int, _Sent] = {}
         self._oldest = 1
         self._tag = 0
 
@@ -179,10 +190,10 @@ class _Publisher(threading.Thread):
     def _lost(self) -> None:
         self._channel, self._up = None, False
         self._known.set()
-        batches = list(self._unconfirmed.values())
+        unconfirmed = list(self._unconfirmed.values())
         self._unconfirmed.clear()
         with self._lock:
-            futures = [future for _, future in self._queue] + [batch.future for batch in batches]
+            futures = [future for _, future in self._queue] + [sent.batch.future for sent in unconfirmed]
             self._queue.clear()
         for future in futures:
             _fail(future, "The connection to RabbitMQ was lost.")
@@ -192,46 +203,58 @@ class _Publisher(threading.Thread):
             work, self._queue = self._queue, deque()
             self._scheduled = False
         for items, future in work:
-            if self._channel is None or not self._channel.is_open:
-                _fail(future, "RabbitMQ is unavailable.")
-                continue
             batch = _Batch(future, len(items))
-            try:
-                for item in items:
-                    self._send(self._channel, item, batch)
-            except AMQPError as error:
-                _fail(future, str(error))
+            for item in items:
+                self._send(_Sent(item, batch))
 
-    def _send(self, amqp_channel: AmqpChannel, item: Publication, batch: _Batch) -> None:
-        for queue in queues_of(item):
-            if queue not in self._declared:
-                declare(amqp_channel, queue)
-                self._declared.add(queue)
-        self._tag += 1
-        self._unconfirmed[self._tag] = batch
-        amqp_channel.basic_publish(item.exchange, item.routing_key, item.body, _PERSISTENT, mandatory=True)
+    def _send(self, sent: _Sent) -> None:
+        amqp_channel, item = self._channel, sent.item
+        if amqp_channel is None or not amqp_channel.is_open:
+            _fail(sent.batch.future, "RabbitMQ is unavailable.")
+            return
+        try:
+            for queue in queues_of(item):
+                if queue not in self._declared:
+                    declare(amqp_channel, queue)
+                    self._declared.add(queue)
+            self._tag += 1
+            self._unconfirmed[self._tag] = sent
+            amqp_channel.basic_publish(item.exchange, item.routing_key, item.body, _PERSISTENT, mandatory=True)
+        except AMQPError as error:
+            _fail(sent.batch.future, str(error))
 
     def _confirmed(self, frame: Any) -> None:
         method, tag = frame.method, frame.method.delivery_tag
         first = self._oldest if method.multiple else tag
         for confirmed in range(first, tag + 1):
-            batch = self._unconfirmed.pop(confirmed, None)
-            if batch is None:
+            sent = self._unconfirmed.pop(confirmed, None)
+            if sent is None:
                 continue
             if isinstance(method, pika.spec.Basic.Nack):
-                _fail(batch.future, "RabbitMQ refused the message: its queue is full.")
+                self._refused(sent)
+                continue
+            batch = sent.batch
             batch.pending -= 1
             if batch.pending == 0 and not batch.future.done():
                 batch.future.set_result(None)
         while self._oldest <= self._tag and self._oldest not in self._unconfirmed:
             self._oldest += 1
 
+    def _refused(self, sent: _Sent) -> None:
+        """Send it again in a moment, unless nobody waits for it any more."""
+        future = sent.batch.future
+        if sent.refusals == len(_PAUSES):
+            _fail(future, "RabbitMQ refused the message: its queue is full, or not there yet.")
+        elif not future.done():
+            self._loop.call_later(_PAUSES[sent.refusals], self._send, sent)
+            sent.refusals += 1
+
     def _returned(self, amqp_channel: AmqpChannel, method: Any, properties: Any, body: bytes) -> None:
         """Unroutable: a queue was deleted under us. Fail what is under way, declare everything again."""
         log.error("RabbitMQ returned a message", exchange=method.exchange, routing_key=method.routing_key)
         self._declared.clear()
-        for batch in self._unconfirmed.values():
-            _fail(batch.future, "RabbitMQ has no queue for the message.")
+        for sent in self._unconfirmed.values():
+            _fail(sent.batch.future, "RabbitMQ has no queue for the message.")
 
 
 def _fail(future: Future[Any], detail: str) -> None:
