@@ -45,7 +45,7 @@ class Single(Lane):
         self._newest = ""
 
     async def act(self, items: Sequence[Item], decoded: Sequence[Decoded], action: Action) -> None:
-        self._begun = items[-1].incoming.place
+        self._begun = max(self._begun, items[-1].incoming.place)  # a part of a batch may be acted on again
         self._newest = max([self._newest, *(job.message for _, job in decoded)])
         await super().act(items, decoded, action)
 

@@ -8,16 +8,20 @@ from typing import Any, cast
 
 import pytest
 
-from messaging import inbox, lanes, services
+from messaging import inbox, incoming, lanes, services
 from messaging.channels.base import Outcome, Outgoing, Recipient
 from messaging.channels.websocket import WebSocket
+from messaging.incoming import Decoded
+from messaging.jobs import Deliver, Target
 from messaging.order import Order
+from messaging.succession import Single
 from sprayer_project import amqp, redis
 from sprayer_project.errors import StoreUnavailable
+from sprayer_project.worker import Item
 from subscriptions import services as subscriptions
 from tenants.services import set_channel_config
 from tests.live import wait_for
-from tests.messaging.dispatching import dispatching
+from tests.messaging.dispatching import dispatching, item
 
 TO_ALICE = {"receivers": ["alice"]}
 MESSAGES = 150
@@ -103,6 +107,34 @@ async def test_a_failure_or_the_end_of_who_came_before_holds_nobody_up() -> None
             raise ValueError
     async with asyncio.timeout(10), order.of({"a"}):
         pass
+
+
+async def test_the_surplus_lane_waits_for_what_came_to_the_single_lane_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer, ready = amqp.Consumer(["single"], 1), 0
+
+    async def act(decoded: Sequence[Decoded]) -> None:
+        pass
+
+    async def count() -> int:
+        return ready
+
+    monkeypatch.setattr(amqp.Consumer, "ready", lambda self: count())
+    single = Single(consumer)
+    assert await single.has_begun("msg_5"), "nothing ever came"
+    first, second = single_item("msg_1"), single_item("msg_3")
+    consumer.received = second.incoming.place
+    await single.act([first], incoming.decode([first], "websocket")[0], act)
+    assert not await single.has_begun("msg_5")
+    assert await single.has_begun("msg_1"), "what is newer has begun"
+    for one in (second, first):  # the first again, by itself, as after a failure
+        await single.act([one], incoming.decode([one], "websocket")[0], act)
+    assert await single.has_begun("msg_5")
+    ready = 1
+    assert not await single.has_begun("msg_5")
+
+
+def single_item(message: str) -> Item:
+    return item(Deliver(tenant="acme", message=message, mode="live", channel="websocket", targets=(Target("alice"),)))
 
 
 @pytest.mark.services
