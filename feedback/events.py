@@ -120,6 +120,7 @@ class DeliveryEvent:
     implies (delivered, sent)."""
 
     def to_json(self) -> str:
+        """encoded, as text."""
         return self.encoded().decode()
 
     def encoded(self) -> bytes:

@@ -19,7 +19,6 @@ from sprayer_project import redis
 SINGLE_SHARE = 100
 """Messages a second that one tenant may put on the single lane."""
 _KEPT = 86_400
-_DONE = ":done"
 
 # KEYS: the count of this second, the tenant's marks.
 # ARGV: the share, number of messages, seconds for which marks are kept, and for each ordered channel its name, its
@@ -42,10 +41,11 @@ end
 return {within, behind}
 """
 
-# KEYS: the tenant's marks. ARGV: a field, a message.
+# KEYS: the tenant's marks. ARGV: a channel, a message. A tenant that was not above its share has none, and gets none:
+# what is left of a page takes the lane, too.
 _MARK = """
-local known = redis.call('HGET', KEYS[1], ARGV[1])
-if not known or known < ARGV[2] then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+local known = redis.call('HMGET', KEYS[1], ARGV[1], ARGV[1] .. ':done')
+if known[1] and (not known[2] or known[2] < ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1] .. ':done', ARGV[2]) end
 """
 
 
@@ -81,7 +81,7 @@ def surplus(answer: Any, records: Sequence[Mapping[str, Any]]) -> Surplus:
 
 async def done(tenant: str, channel: str, message: str) -> None:
     """Note that the surplus lane has done what it was given of a tenant up to this message. Raises redis errors."""
-    await redis.aclient(tenant).register_script(_MARK)(keys=[_key(tenant)], args=[channel + _DONE, message])
+    await redis.aclient(tenant).register_script(_MARK)(keys=[_key(tenant)], args=[channel, message])
 
 
 @cache

@@ -133,6 +133,14 @@ async def test_the_surplus_lane_waits_for_what_came_to_the_single_lane_before(mo
     assert not await single.has_begun("msg_5")
 
 
+@pytest.mark.services
+@pytest.mark.usefixtures("clean_stores")
+async def test_nothing_is_noted_of_a_tenant_that_was_never_above_its_share() -> None:
+    await lanes.done("acme", "websocket", "msg_1")
+    assert await redis.aclient("acme").exists(redis.key("acme", "surplus")) == 0
+    await redis.aclose()
+
+
 def single_item(message: str) -> Item:
     return item(Deliver(tenant="acme", message=message, mode="live", channel="websocket", targets=(Target("alice"),)))
 
