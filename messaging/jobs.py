@@ -45,7 +45,7 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expand:
-    """Resolve one page of a group's subscribers on one channel: the second routing step."""
+    """Resolve the next pages of a group's subscribers on one channel: the second routing step."""
 
     tenant: str
     message: str

@@ -21,8 +21,8 @@ from sprayer_project.facts import fact
 log = structlog.get_logger(__name__)
 
 _MOST = 500
-_TURN = 100
-"""Events between two turns of others on the event loop."""
+_AT_ONCE = 3
+"""Writes side by side: each waits for two stores three times, and each time for a turn of a busy event loop."""
 _MARK_GRACE = 3600
 
 
@@ -41,10 +41,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Entries that are written together, and who waits for them."""
+    """Entries that are written together, with their events encoded, and who waits for them."""
 
     done: "asyncio.Future[None]"
     entries: list[Entry] = field(default_factory=list)
+    encoded: list[bytes] = field(default_factory=list)
 
 
 class Recorder:
@@ -53,6 +54,7 @@ class Recorder:
     def __init__(self, stop: asyncio.Event):
         self._stop = stop
         self._waiting: deque[_Batch] = deque()
+        self._writing: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._task = asyncio.create_task(self._run())
 
@@ -66,38 +68,48 @@ class Recorder:
             self._wake.set()
         batch = self._waiting[-1]
         batch.entries.append(entry)
+        batch.encoded.append(entry.event.encoded())
         return batch.done
 
     async def aclose(self) -> None:
-        self._task.cancel()
+        for task in (self._task, *self._writing):
+            task.cancel()
 
     async def _run(self) -> None:
+        """One write at a time, so that what comes meanwhile grows; more beside it while full batches wait."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
-                batch = self._waiting.popleft()
-                error = await self._write(batch.entries)
-                if error is None:
-                    batch.done.set_result(None)
-                else:
-                    batch.done.set_exception(error)
+            while self._waiting and (not self._writing or self._many_wait()):
+                task = asyncio.create_task(self._write(self._waiting.popleft()))
+                self._writing.add(task)
+                task.add_done_callback(self._written)
 
-    async def _write(self, entries: Sequence[Entry]) -> Exception | None:
+    def _many_wait(self) -> bool:
+        return len(self._waiting) > 1 and len(self._writing) < _AT_ONCE
+
+    def _written(self, task: "asyncio.Task[None]") -> None:
+        self._writing.discard(task)
+        self._wake.set()
+
+    async def _write(self, batch: _Batch) -> None:
         attempt = 0
         while True:
             try:
-                await _write(entries)
-                return None
+                await _write(batch.entries, batch.encoded)
+                batch.done.set_result(None)
+                return
             except STORE_ERRORS as error:
-                log.warning("outcomes wait for a store", outcomes=len(entries), error=type(error).__name__)
+                log.warning("outcomes wait for a store", outcomes=len(batch.entries), error=type(error).__name__)
                 if self._stop.is_set():
-                    return error
+                    batch.done.set_exception(error)
+                    return
                 await worker.pause(attempt, self._stop)
                 attempt += 1
             except Exception as error:
-                log.exception("outcomes could not be recorded", outcomes=len(entries))
-                return error
+                log.exception("outcomes could not be recorded", outcomes=len(batch.entries))
+                batch.done.set_exception(error)
+                return
 
 
 async def all_recorded(futures: Iterable["asyncio.Future[None]"]) -> None:
@@ -109,13 +121,8 @@ async def all_recorded(futures: Iterable["asyncio.Future[None]"]) -> None:
         future.result()
 
 
-async def _write(entries: Sequence[Entry]) -> None:
+async def _write(entries: Sequence[Entry], encoded: Sequence[bytes]) -> None:
     now = datetime.now(UTC)
-    encoded = []
-    for entry in entries:
-        encoded.append(entry.event.encoded())
-        if len(encoded) % _TURN == 0:
-            await asyncio.sleep(0)
     ends: dict[str, claims.Marks] = defaultdict(dict)
     deferrals: dict[str, claims.Marks] = defaultdict(dict)
     for entry, text in zip(entries, encoded, strict=True):

@@ -1,6 +1,6 @@
 """The two routing steps: a message becomes jobs on N channel queues; an Expand becomes Deliver jobs for M receivers."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 BULK_DEPTH = 20_000
 """Jobs on a bulk lane above which expanding pauses."""
+_PAGES = 4
+"""Pages that one step of a chain resolves: a step waits for stores about as long as a page's deliveries take."""
 _END_PAUSE = 5
 
 
@@ -34,9 +36,7 @@ def first_step(record: Mapping[str, Any], surplus: Set[str] = frozenset()) -> li
         common = _common(record, channel)
         targets = named_targets(record, channel)
         lane = jobs.lane_of(len(targets), channel in surplus)
-        for start in range(0, len(targets), settings.PAGE_SIZE):
-            chunk = tuple(targets[start : start + settings.PAGE_SIZE])
-            publications.append(publication(Deliver(targets=chunk, **common), lane))
+        publications += [publication(page, lane) for page in _pages(targets, **common)]
     for name in record["routes"]:
         channel, _, index = name.partition("/")
         common = _common(record, channel)
@@ -45,7 +45,7 @@ def first_step(record: Mapping[str, Any], surplus: Set[str] = frozenset()) -> li
 
 
 async def expand(job: Expand, payload: Payload) -> None:
-    """Resolve one page of a group and publish what follows from it. Safe to repeat at any point."""
+    """Resolve a group's next pages and publish what follows from them. Safe to repeat at any point."""
     queue = amqp.job_queue(job.channel, "bulk")
     if (await worker.in_thread(amqp.depth, queue) or 0) > BULK_DEPTH:
         await amqp.apublish([amqp.retry(queue, jobs.encode(job), 1)])
@@ -53,13 +53,12 @@ async def expand(job: Expand, payload: Payload) -> None:
     if payload.cancelled or payload.expires <= datetime.now(UTC):
         await _end(job)
         return
-    names, cursor = await subscribers.expand_page(job.tenant, job.group, job.channel, job.cursor, settings.PAGE_SIZE)
+    most = settings.PAGE_SIZE * _PAGES
+    names, cursor = await subscribers.expand_page(job.tenant, job.group, job.channel, job.cursor, most)
     common: dict[str, Any] = {name: getattr(job, name) for name in ("tenant", "message", "mode", "channel")}
     count = job.count + len(names)
-    following = []
-    if names:
-        targets = tuple(Target(name) for name in names)
-        following.append(publication(Deliver(targets=targets, group=job.group, **common), "bulk"))
+    deliver = _pages([Target(name) for name in names], group=job.group, **common)
+    following = [publication(page, "bulk") for page in deliver]
     if cursor is not None:
         following.append(publication(Expand(group=job.group, cursor=cursor, count=count, **common), "bulk"))
     await amqp.apublish(following)
@@ -89,6 +88,11 @@ def targets_of(record: Mapping[str, Any], channel: str) -> list[str]:
     if record.get("targets"):
         return list(record["targets"].get(channel, []))
     return list(record["to"]["receivers"])
+
+
+def _pages(targets: Sequence[Target], **common: Any) -> list[Deliver]:
+    size = settings.PAGE_SIZE
+    return [Deliver(targets=tuple(targets[at : at + size]), **common) for at in range(0, len(targets), size)]
 
 
 def _common(record: Mapping[str, Any], channel: str) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from pytest_django import Settings
 from feedback import selectors as feedback
 from feedback import services as feedback_services
 from feedback.events import Status
-from messaging import payloads, routing, selectors, sweeper
+from messaging import jobs, payloads, routing, selectors, sweeper
 from messaging.documents import Message
 from messaging.jobs import Expand
-from sprayer_project import redis
+from sprayer_project import amqp, redis
 from subscriptions import services as subscriptions
 from tests.live import wait_for
 from tests.messaging.dispatching import QuickHttp, dispatching, ended, send
@@ -23,7 +23,7 @@ MANY = 250
 
 
 def test_a_group_expands_in_pages_and_settles_with_exact_totals(settings: Settings) -> None:
-    settings.PAGE_SIZE = 100
+    settings.PAGE_SIZE = 20
     members(sink.prepare("acme", "count", receivers=MANY), "news")
     message = send(to={"groups": ["news"]})
     with dispatching(QuickHttp()):
@@ -33,6 +33,27 @@ def test_a_group_expands_in_pages_and_settles_with_exact_totals(settings: Settin
     assert httpx.get(sink.address("count")).json() == {"count": MANY}
     record = Message._get_collection().find_one({"_id": message})
     assert record is not None and record["routed"] == {"http/0": MANY}
+
+
+def test_a_step_resolves_four_pages_and_names_where_the_next_one_begins(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.PAGE_SIZE = 2
+    names = sink.prepare("acme", "orders", receivers=10)
+    members(names, "news")
+    published: list[jobs.Job] = []
+    message = send(to={"groups": ["news"]})
+
+    async def apublish(items: list[amqp.Publication]) -> None:
+        published.extend(job for item in items for job in jobs.decode(item.body))
+
+    monkeypatch.setattr(amqp, "apublish", apublish)
+    run(expand(message))
+    *pages, chain = published
+    resolved = [[target.receiver for target in page.targets] for page in pages if isinstance(page, jobs.Deliver)]
+    ordered = sorted(names)
+    assert resolved == [ordered[0:2], ordered[2:4], ordered[4:6], ordered[6:8]]
+    assert isinstance(chain, Expand) and (chain.cursor, chain.count) == (ordered[7], 8)
 
 
 def test_a_receiver_in_two_groups_gets_one_copy() -> None:

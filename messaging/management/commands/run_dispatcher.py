@@ -16,8 +16,6 @@ from sprayer_project import amqp, worker
 
 _BATCHES = {"single": 50, "surplus": 50, "bulk": 1}
 """Jobs of a lane that are handled together, at most."""
-_SLOTS = {"single": 2, "surplus": 2, "bulk": 1}
-"""How many of those are in hand, times --concurrency. A single message that finds none free waits for another's end."""
 
 
 class Command(BaseCommand):
@@ -30,8 +28,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--concurrency",
             type=int,
-            default=4,
-            help="pages of broadcasts in hand a channel; twice as many batches of singles",
+            default=8,
+            help="pages of broadcasts in hand a channel, and batches of single messages",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -50,7 +48,6 @@ class Command(BaseCommand):
 
 async def dispatch(chosen: list[Channel], concurrency: int, stop: asyncio.Event) -> None:
     recorder, precedence = Recorder(stop), Precedence()
-    slots = {lane: concurrency * _SLOTS[lane] for lane in amqp.LANES}
     prefetch = {lane: concurrency * 2 if lane == "bulk" else settings.PREFETCH for lane in amqp.LANES}
     dispatchers: list[tuple[Dispatcher, str, amqp.Consumer]] = []
     for channel in chosen:
@@ -63,7 +60,7 @@ async def dispatch(chosen: list[Channel], concurrency: int, stop: asyncio.Event)
                 recorder,
                 precedence,
                 stop,
-                slots=slots[lane],
+                slots=concurrency,
                 prefetch=prefetch[lane],
                 succession=successions.get(lane),
             )
@@ -75,7 +72,7 @@ async def dispatch(chosen: list[Channel], concurrency: int, stop: asyncio.Event)
                     consumer,
                     precedence.order(lane, dispatcher.handle),
                     batch=_BATCHES[lane],
-                    concurrency=slots[lane],
+                    concurrency=concurrency,
                     stop=stop,
                 )
                 for dispatcher, lane, consumer in dispatchers
