@@ -133,8 +133,7 @@ class Android(Channel):
 async def _attempt(call: Call, recipient: Recipient) -> Outcome:
     fcm, account, url = call.place.fcm, call.place.account, call.place.url
     try:
-        token = await account.token()
-        body = call.body(recipient)
+        token, body = account.held or await account.token(), call.body(recipient)
         answer = await fcm.post(url, token, body)
         if answer.status == 401 and answer.code == "UNAUTHENTICATED":
             renewed = await account.token(refused=token)

@@ -3,9 +3,8 @@
 The file's name is the channel's name, its queue, its URL part, its field in the API and its page in the console.
 """
 
-import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
@@ -148,37 +147,12 @@ class NoContent(serializers.Serializer[Any]):
     """A channel without fields of its own."""
 
 
-AT_ONCE = 20
-"""Attempts that begin without a pause between them."""
-
-
 @dataclass(frozen=True, slots=True)
 class RetrySchedule:
     """Seconds before attempt 2, 3 ...: after the last the delivery fails as a dead letter."""
 
     delays: tuple[float, ...] = (5, 30, 120, 600, 3600)
     jitter: float = 0.1
-
-
-async def as_they_end(attempts: Iterable[Coroutine[Any, Any, Outcome]]) -> AsyncIterator[Outcome]:
-    """Make all attempts at the same time; their outcomes, each as it comes. What is left is cancelled at the end.
-
-    asyncio.as_completed would do, with several times the work for each of a chunk's recipients.
-    """
-    ended: asyncio.Queue[asyncio.Task[Outcome]] = asyncio.Queue()
-    tasks: list[asyncio.Task[Outcome]] = []
-    try:
-        for attempt in attempts:
-            task = asyncio.create_task(attempt)
-            task.add_done_callback(ended.put_nowait)
-            tasks.append(task)
-            if len(tasks) % AT_ONCE == 0:
-                await asyncio.sleep(0)  # beginning is computation: everybody else gets a turn in between
-        for _ in tasks:
-            yield (await ended.get()).result()
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 class Channel(ABC):

@@ -6,6 +6,7 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 import base64
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -14,8 +15,9 @@ from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 from feedback.events import Status
-from messaging.channels.base import Channel, Look, Outcome, Outgoing, Recipient, as_they_end
+from messaging.channels.base import Channel, Look, Outcome, Outgoing, Recipient
 from messaging.looks import pretty
+from messaging.senders import as_they_end
 from sprayer_project import outbound, webhook_urls
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -80,8 +82,7 @@ class Http(Channel):
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
-        head = _head(message)
-        async for outcome in as_they_end(_post(config, message, head, recipient) for recipient in recipients):
+        async for outcome in as_they_end(recipients, partial(_post, config, message, _head(message))):
             yield outcome
 
     async def aclose(self) -> None:

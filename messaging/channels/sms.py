@@ -19,9 +19,10 @@ from twilio.rest import Client
 
 from feedback.events import DeliveryEvent, Status
 from messaging.callback_urls import callback_url, reference_of
-from messaging.channels.base import Callback, Channel, DeliveryError, Look, Outcome, Outgoing, Recipient, as_they_end
+from messaging.channels.base import Callback, Channel, DeliveryError, Look, Outcome, Outgoing, Recipient
 from messaging.gsm import encoded
 from messaging.sandbox.twilio import sandbox_credentials
+from messaging.senders import shared_out
 from messaging.twilio_api import ERRORS, OVERRIDES, PROVIDER, STATUSES, TryLater, TwilioHttp, verified_form
 from messaging.twilio_lookup import LookUp
 from messaging.twilio_outcomes import RETIRES, busy, refused, taken, words_of
@@ -129,11 +130,10 @@ class Sms(Channel):
         client = self._client(config, message.mode)
         gate = asyncio.Semaphore(CONCURRENCY)
 
-        async def one(recipient: Recipient) -> Outcome:
-            async with gate:
-                return await self._attempt(client, config, message, recipient, text)
+        async def attempt(recipient: Recipient) -> Outcome:
+            return await self._attempt(client, config, message, recipient, text)
 
-        async for outcome in as_they_end(one(recipient) for recipient in recipients):
+        async for outcome in shared_out(recipients, attempt, gate, CONCURRENCY):
             yield outcome
 
     async def _attempt(

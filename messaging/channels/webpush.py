@@ -17,10 +17,11 @@ from rest_framework import serializers
 
 from feedback.events import Status
 from messaging import push_subscriptions, vapid
-from messaging.channels.base import Channel, DeliveryError, Look, Outcome, Outgoing, Recipient, as_they_end
+from messaging.channels.base import Channel, DeliveryError, Look, Outcome, Outgoing, Recipient
 from messaging.looks import notification
 from messaging.push_subscriptions import Subscription
 from messaging.sandbox.browser import browser, sandbox_private_key
+from messaging.senders import as_they_end
 from sprayer_project import outbound
 from sprayer_project.serializers import LONG, StrictCharField, StrictSerializer
 
@@ -124,8 +125,7 @@ class WebPush(Channel):
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
-        push = _push(config, message)
-        async for outcome in as_they_end(_try(push, recipient) for recipient in recipients):
+        async for outcome in as_they_end(recipients, partial(_try, _push(config, message))):
             yield outcome
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""A page's attempts shared out among senders."""
+"""A page's attempts: shared out among senders, or all at once."""
 
 import asyncio
 from contextlib import aclosing
@@ -7,7 +7,7 @@ import pytest
 
 from feedback.events import Status
 from messaging.channels.base import Outcome, Recipient
-from messaging.senders import shared_out
+from messaging.senders import as_they_end, shared_out
 
 PLACES = 3
 
@@ -105,3 +105,42 @@ async def test_who_stops_listening_cancels_what_is_left() -> None:
     assert provider.asked == ["a0", "a1", "a2", "a3"]
     for _ in range(PLACES):
         await asyncio.wait_for(provider.gate.acquire(), 1)
+
+
+async def test_outcomes_come_as_attempts_end() -> None:
+    provider = Provider()
+    outcomes = as_they_end(recipients("a", 3), provider.attempt)
+    first = asyncio.ensure_future(anext(outcomes))
+    await provider.quiet()
+    assert provider.asked == ["a0", "a1", "a2"]
+    await provider.answer("a2")
+    assert (await first).delivery == "a2"
+    await provider.answer("a1", "a0")
+    assert [outcome.delivery async for outcome in outcomes] == ["a1", "a0"]
+
+
+async def test_pages_begin_one_behind_the_other_and_a_few_recipients_behind_nobody() -> None:
+    provider = Provider()
+
+    async def first_outcome(page: str, number: int) -> Outcome:
+        return await anext(as_they_end(recipients(page, number), provider.attempt))
+
+    pages = [asyncio.ensure_future(first_outcome(page, 50)) for page in "ab"]
+    few = asyncio.ensure_future(first_outcome("c", 3))
+    await provider.quiet()
+    begun = "".join(delivery[0] for delivery in provider.asked)
+    assert begun.replace("c", "") == "a" * 50 + "b" * 50
+    assert begun.index("c") < begun.index("b")
+    await provider.answer("c0", "a0", "b0")
+    assert [(await one).delivery for one in (few, *pages)] == ["c0", "a0", "b0"]
+
+
+async def test_a_page_that_nobody_wants_any_more_lets_the_next_begin() -> None:
+    provider = Provider()
+    unwanted = asyncio.ensure_future(anext(as_they_end(recipients("a", 1_000), provider.attempt)))
+    page = asyncio.ensure_future(anext(as_they_end(recipients("b", 50), provider.attempt)))
+    await asyncio.sleep(0)
+    unwanted.cancel()
+    await provider.quiet()
+    assert len([delivery for delivery in provider.asked if delivery.startswith("b")]) == 50
+    page.cancel()
