@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from itertools import compress
 from operator import attrgetter
 from typing import Any
 
@@ -125,8 +124,7 @@ class DeliveryEvent:
 
     def encoded(self) -> bytes:
         """A JSON object of what is not empty. Bytes: text with one rare character has two or four for each."""
-        values = _values(self)
-        body = dict(zip(compress(_NAMES, values), filter(None, values), strict=True))
+        body = {name: value for name, value in zip(_NAMES, _values(self), strict=True) if value}
         try:
             return orjson.dumps(body)
         except TypeError:

@@ -139,7 +139,8 @@ class Fcm:
             with self._limits.within(TIMEOUT):
                 # An answer that was read to its end, or could not be, has given its connection back.
                 answer = await self._session.post(url, data=body, headers=headers, allow_redirects=False)
-                said = _parsed(await answer.read())
+                content = answer.content  # which mostly came with the head
+                said = _parsed(content.read_nowait() if content.is_eof() else await content.read())
             return Answer(
                 status=answer.status, body=said, retry_after=parse_retry_after(answer.headers.get("Retry-After"))
             )

@@ -39,6 +39,12 @@ class Account:
         self._refresh: asyncio.Task[None] | None = None
         self._renewed = self._looked = float("-inf")
 
+    @property
+    def held(self) -> str:
+        """The token, while it has some minutes left; empty when it is to be asked for."""
+        held = self._held
+        return held.token or "" if held and self._is_fresh(held) else ""
+
     async def token(self, refused: str = "") -> str:
         """A token with some minutes left; another than the refused one, unless that has just been tried.
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from messaging.documents import Message
@@ -16,7 +17,7 @@ from sprayer_project import redis, worker
 _GRACE = 3600
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Payload:
     """What dispatching needs of a message."""
 
@@ -39,19 +40,19 @@ class Payload:
     cancelled: bool = False
     suspect: bool = False
 
-    @property
+    @cached_property
     def expires(self) -> datetime:
         return datetime.fromisoformat(self.expires_at)
 
-    @property
+    @cached_property
     def created(self) -> datetime:
         return datetime.fromisoformat(self.created_at)
 
-    @property
+    @cached_property
     def scheduled(self) -> bool:
         return self.starts_at not in ("", self.created_at)
 
-    @property
+    @cached_property
     def starts(self) -> datetime:
         return datetime.fromisoformat(self.starts_at or self.created_at)
 

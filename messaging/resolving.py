@@ -87,7 +87,8 @@ def _recipients(
         return [], "unsubscribed"
     if not channel.needs_address:
         return [_recipient(job, target.receiver, "", "", channel.name)], ""
-    addresses = [item for item in found.addresses if target.address_hash in (None, item.hash)]
+    wanted = target.address_hash
+    addresses = found.addresses if wanted is None else [item for item in found.addresses if item.hash == wanted]
     if not addresses:
         return [], _missing({reason for _, reason in found.retired})
     return [_recipient(job, target.receiver, item.address, item.hash, channel.name) for item in addresses], ""

@@ -71,17 +71,15 @@ class Stragglers:
         left: Callable[[], Mapping[Circuit | None, int]],
         hand_over: Callable[[], Awaitable[None]],
     ) -> None:
-        patient, all_of_it, before = time.monotonic() + PATIENCE, left(), 0
+        all_of_it, before = left(), 0
         few = max(sum(all_of_it.values()) / 2, FEW)
+        await asyncio.wait([task], timeout=PATIENCE)
         while not task.done():
-            await asyncio.wait([task], timeout=LOOK)
             open_ones = left()
             count = sum(open_ones.values())
             heard = {circuit for circuit in open_ones if open_ones[circuit] < all_of_it[circuit]}
             stands, before = count == before or not heard, count
-            if task.done() or not 0 < count <= few or not stands or time.monotonic() < patient:
-                continue
-            if self._crowded() and self._given + count <= MOST:
+            if 0 < count <= few and stands and self._crowded() and self._given + count <= MOST:
                 try:
                     await hand_over()
                 except STORE_ERRORS as error:
@@ -89,6 +87,7 @@ class Stragglers:
                     break
                 self._keep(task, open_ones, heard)
                 return
+            await asyncio.wait([task], timeout=LOOK)
         await task
 
     def _crowded(self) -> bool:

@@ -10,6 +10,7 @@ class Limits:
     """Those of one event loop."""
 
     def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()  # which is a system call, each time
         self._running: set[Limit] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -20,19 +21,18 @@ class Limits:
     def enter(self, limit: "Limit") -> None:
         self._running.add(limit)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_LOOK, self._look)
+            self._timer = self.loop.call_later(_LOOK, self._look)
 
     def leave(self, limit: "Limit") -> None:
         self._running.discard(limit)
 
     def _look(self) -> None:
-        running, self._timer = asyncio.get_running_loop(), None
-        now = running.time()
+        self._timer, now = None, self.loop.time()
         for limit in [limit for limit in self._running if limit.due <= now]:
             self._running.discard(limit)
             limit.end()
         if self._running:
-            self._timer = running.call_later(_LOOK, self._look)
+            self._timer = self.loop.call_later(_LOOK, self._look)
 
 
 class Limit:
@@ -41,11 +41,11 @@ class Limit:
     __slots__ = ("_before", "_limits", "_over", "_task", "due")
 
     def __init__(self, limits: Limits, seconds: float):
-        task = asyncio.current_task()
+        task = asyncio.current_task(limits.loop)
         if task is None:
             raise RuntimeError("A limit needs a task.")
         self._limits, self._task, self._before, self._over = limits, task, task.cancelling(), False
-        self.due = asyncio.get_running_loop().time() + seconds
+        self.due = limits.loop.time() + seconds
 
     def end(self) -> None:
         self._over = True

@@ -65,14 +65,20 @@ class SuppressionEntry:
     reason: str
 
 
-class Resolution(NamedTuple):
-    """What the index holds for one receiver on one channel."""
+class Resolved(NamedTuple):
+    """One receiver on one channel, now."""
 
-    known: bool
     addresses: tuple[IndexedAddress, ...]
+    """Only those that may be used."""
+    known: bool
+    """Whether there is such a receiver."""
     subscribed: bool
+    """Whether the group that was asked for reaches it on the channel; False without a group."""
+    retired: tuple[tuple[str, str], ...] = ()
+    """(hash, reason) of those that must not be used"""
 
 
+NOBODY = Resolved((), False, False)
 Entry = ReceiverEntry | GroupEntry | SuppressionEntry
 
 
@@ -159,7 +165,7 @@ def subscribers_among(tenant: str, group: str, channel: str, names: Sequence[str
 
 async def resolve(
     tenant: str, channel: str, names: Sequence[str], group: str | None, plain: Sequence[str] = ()
-) -> tuple[list[Resolution], dict[str, str]]:
+) -> tuple[list[Resolved], dict[str, str]]:
     """Receivers in their order; and of the plain addresses' hashes those that are suppressed, with the reasons."""
     arguments = [channel, "" if group is None else redis.part_of_key(group), str(len(plain))]
     arguments += [redis.part_of_key(f"{channel}/{hashed}") for hashed in plain]
@@ -167,7 +173,7 @@ async def resolve(
         arguments += [redis.part_of_key(name), name]
     reasons, *found = await _aread(tenant, scripts.RESOLVE, arguments)
     resolutions = [
-        Resolution(known == 1, _addresses(addresses) if known == 1 else (), subscribed == 1)
+        resolved(_addresses(addresses), subscribed == 1) if known == 1 else NOBODY
         for known, addresses, subscribed in zip(found[::3], found[1::3], found[2::3], strict=True)
     ]
     return resolutions, {hashed: reason for hashed, reason in zip(plain, reasons, strict=True) if reason}
@@ -177,6 +183,15 @@ async def members(tenant: str, channel: str, groups: Sequence[str], names: Seque
     """For each receiver whether one of the groups reaches it on the channel."""
     arguments = [channel, str(len(groups)), *(redis.part_of_key(group) for group in groups), *names]
     return [found == 1 for found in await _aread(tenant, scripts.MEMBERS, arguments)]
+
+
+def resolved(found: Sequence[IndexedAddress], subscribed: bool) -> Resolved:
+    """Of a receiver that there is, with all its addresses on the channel."""
+    active = tuple([row for row in found if row.retired is None])
+    if len(active) == len(found):
+        return Resolved(active, True, subscribed)
+    retired = tuple((row.hash, row.retired) for row in found if row.retired is not None)
+    return Resolved(active, True, subscribed, retired)
 
 
 def _read(tenant: str, script: str, arguments: Sequence[str]) -> list[Any]:
@@ -210,5 +225,5 @@ def _text(addresses: Sequence[IndexedAddress]) -> str:
     return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
 
 
-def _addresses(text: str | None) -> tuple[IndexedAddress, ...]:
-    return tuple(map(IndexedAddress._make, orjson.loads(text))) if text else ()
+def _addresses(text: str | None) -> list[IndexedAddress]:
+    return [IndexedAddress._make(row) for row in orjson.loads(text)] if text else []

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from pymongo.errors import PyMongoError
@@ -12,7 +12,7 @@ from sprayer_project import mongo, paging
 from sprayer_project.errors import NotFound, StoreUnavailable
 from sprayer_project.paging import Page
 from subscriptions import addresses, documents, index, record, syncing
-from subscriptions.index import IndexedAddress
+from subscriptions.index import Resolved as Resolved
 from subscriptions.rebuild import ensure_index
 from subscriptions.record import GroupRow, ReceiverRow, SubscriptionRow
 
@@ -22,22 +22,6 @@ T = TypeVar("T")
 _ATTEMPTS = 3
 _SETTLE = 1000
 """Pending changes that a first page waits for."""
-
-
-class Resolved(NamedTuple):
-    """One receiver on one channel, now."""
-
-    addresses: tuple[IndexedAddress, ...]
-    """Only those that may be used."""
-    known: bool
-    """Whether there is such a receiver."""
-    subscribed: bool
-    """Whether the group that was asked for reaches it on the channel; False without a group."""
-    retired: tuple[tuple[str, str], ...] = ()
-    """(hash, reason) of those that must not be used"""
-
-
-NOBODY = Resolved((), False, False)
 
 
 async def expand_page(
@@ -63,9 +47,7 @@ async def addresses_of(
     the index does not know, the record is asked for. Raises the store errors.
     """
     found, suppressed = await _from_index(tenant, lambda: index.resolve(tenant, channel, receivers, group, plain))
-    resolved = {
-        name: _resolved(row.addresses, row.subscribed) for name, row in zip(receivers, found, strict=True) if row.known
-    }
+    resolved = {name: row for name, row in zip(receivers, found, strict=True) if row.known}
     if missing := [name for name in receivers if name not in resolved]:
         resolved |= await asyncio.to_thread(_resolved_from_record, tenant, channel, missing, group)
     return resolved, suppressed
@@ -204,12 +186,6 @@ def _settle(tenant: str) -> None:
         log.warning("pending subscriptions not read", tenant=tenant, error=type(error).__name__)
 
 
-def _resolved(found: Sequence[IndexedAddress], subscribed: bool) -> Resolved:
-    retired = tuple((row.hash, row.retired) for row in found if row.retired is not None)
-    active = tuple(row for row in found if row.retired is None) if retired else tuple(found)
-    return Resolved(active, True, subscribed, retired)
-
-
 def _resolved_from_record(tenant: str, channel: str, names: Sequence[str], group: str | None) -> dict[str, Resolved]:
     rows = _live_receivers(tenant, names)
     members: set[str] = set()
@@ -218,9 +194,10 @@ def _resolved_from_record(tenant: str, channel: str, names: Sequence[str], group
         if owner.channels is None or channel in owner.channels:
             members = {row.receiver for row in _reached(record.find_subscriptions(query), channel)}
     found = {
-        name: _resolved(record.indexed(row.addresses).get(channel, ()), name in members) for name, row in rows.items()
+        name: index.resolved(record.indexed(row.addresses).get(channel, ()), name in members)
+        for name, row in rows.items()
     }
-    return {name: found.get(name, NOBODY) for name in names}
+    return {name: found.get(name, index.NOBODY) for name in names}
 
 
 def _receiver_channels_in_index(tenant: str, names: Sequence[str]) -> dict[str, frozenset[str] | None]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pika
 import structlog
+import uvloop
 from django.conf import settings
 from pika.channel import Channel as AmqpChannel
 from pika.exceptions import AMQPError
@@ -109,7 +110,7 @@ class _Publisher(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="amqp-publisher", daemon=True)
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._link = Link("publisher", self._opened, self._lost)
         self._known = threading.Event()
         self._up = False
