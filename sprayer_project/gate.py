@@ -11,10 +11,16 @@ class Busy(Exception):
 
 
 class Gate:
-    """A semaphore whose waiters have deadlines: one timer serves them all, where each would need one of its own."""
+    """A semaphore whose waiters have deadlines: one timer serves them all, where each would need one of its own.
 
-    def __init__(self, places: int) -> None:
-        self._free = places
+    It opens as the host answers, as TCP's slow start does: at first it has few of its places, and with each call that
+    went well one more.
+    """
+
+    def __init__(self, places: int, first: int | None = None) -> None:
+        """first: how many of the places there are at first; all by default."""
+        self._free = places if first is None else first
+        self._more = places - self._free
         self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -35,8 +41,14 @@ class Gate:
                 self.leave()
             raise
 
-    def leave(self) -> None:
-        """Give the place to who waits longest."""
+    def leave(self, *, well: bool = False) -> None:
+        """Give the place to who waits longest; well: one that was not there before, too."""
+        if well and self._more:
+            self._more -= 1
+            self._give()
+        self._give()
+
+    def _give(self) -> None:
         while self._waiting:
             _, waiter = self._waiting.popleft()
             if not waiter.done():

@@ -31,8 +31,8 @@ from sprayer_project.limits import Limits
 Lookup = Callable[[str, int], list[str]]
 """Host name and port to IP addresses. Raises OSError."""
 
-PER_HOST = 32
-"""Requests under way to one host and port: a slow one waits for itself alone."""
+PER_HOST, UNPROVEN = 32, 8
+"""Requests under way to one host and port: a slow one waits for itself alone; and before it has answered any."""
 _CONNECTIONS, _PATIENCE, _DRAIN, _DAY = 2_000, 15.0, 64 * 1024, 86_400.0
 
 _V4_BLOCKED = tuple(
@@ -163,19 +163,20 @@ class Outbound:
         if not trusted and looks_like_ip(host) and not is_allowed_private(host, port) and not is_public(host):
             raise BlockedAddress(host)
         key = (target.scheme, host, port)
-        gate = self._gates.get(key)
-        if gate is None:
-            gate = self._gates[key] = Gate(PER_HOST)
+        gate = self._gates.get(key) or self._gates.setdefault(key, Gate(PER_HOST, UNPROVEN))
         try:
             await gate.enter(min(timeout, _PATIENCE))
         except Busy as error:
             raise Unreachable("endpoint_busy", "The endpoint is still busy with earlier requests.") from error
+        well = False
         try:
-            return await self._exchange(self._trusted if trusted else self._guarded, target, body, headers, timeout)
+            answer = await self._exchange(self._trusted if trusted else self._guarded, target, body, headers, timeout)
+            well = answer.status < 500
+            return answer
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise _unreachable(error) from error
         finally:
-            gate.leave()
+            gate.leave(well=well)
 
     async def close(self) -> None:
         await self._guarded.close()
@@ -205,9 +206,7 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbound] = WeakKeyDictio
 def client() -> Outbound:
     """The running event loop's client, made on first use."""
     running = asyncio.get_running_loop()
-    if running not in _clients:
-        _clients[running] = Outbound()
-    return _clients[running]
+    return _clients.get(running) or _clients.setdefault(running, Outbound())
 
 
 async def aclose() -> None:

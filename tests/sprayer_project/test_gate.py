@@ -1,6 +1,7 @@
 """So many at once, in their order, and nobody waits for ever."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -23,6 +24,27 @@ async def test_only_so_many_are_inside_and_the_others_follow_in_their_order() ->
     until.set()
     await asyncio.gather(*tasks)
     assert order == [0, 1, 2, 3, 4, 5]
+
+
+async def test_a_gate_opens_with_each_call_that_went_well_until_all_its_places_are_there() -> None:
+    gate = Gate(3, 1)
+
+    async def free() -> int:
+        """How many may enter now."""
+        entered = 0
+        with suppress(Busy):
+            while True:
+                await gate.enter(0)
+                entered += 1
+        for _ in range(entered):
+            gate.leave()
+        return entered
+
+    assert await free() == 1
+    for well, places in ((False, 1), (True, 2), (False, 2), (True, 3), (True, 3)):
+        await gate.enter(0)
+        gate.leave(well=well)
+        assert await free() == places
 
 
 async def test_whoever_waits_too_long_is_told_and_takes_no_place() -> None:

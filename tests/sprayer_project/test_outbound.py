@@ -214,9 +214,9 @@ async def test_what_waits_for_a_busy_endpoint_too_long_was_not_sent(settings: Se
     async with server(hold) as port, client() as sender:
         settings.WEBHOOK_ALLOW_PRIVATE = [f"127.0.0.1:{port}"]
         url = f"http://127.0.0.1:{port}/"
-        held = [asyncio.create_task(sender.post(url + "held", b"{}", {}, 30)) for _ in range(outbound.PER_HOST)]
+        held = [asyncio.create_task(sender.post(url + "held", b"{}", {}, 30)) for _ in range(outbound.UNPROVEN)]
         async with asyncio.timeout(10):
-            while len(arrived) < outbound.PER_HOST:
+            while len(arrived) < outbound.UNPROVEN:
                 await asyncio.sleep(0.01)
         with pytest.raises(Unreachable, match="endpoint_busy") as busy:
             await sender.post(url + "late", b"{}", {}, 0.1)
@@ -224,6 +224,34 @@ async def test_what_waits_for_a_busy_endpoint_too_long_was_not_sent(settings: Se
         release.set()
         assert {answer.status for answer in await asyncio.gather(*held)} == {200}
     assert "/late" not in arrived
+
+
+@pytest.mark.parametrize(("status", "at_once"), [(200, outbound.PER_HOST), (410, outbound.PER_HOST), (500, 8)])
+async def test_a_host_gets_more_at_once_as_it_answers(settings: Settings, status: int, at_once: int) -> None:
+    under_way, release = 0, asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal under_way
+        if request.path == "/held":
+            under_way += 1
+            await release.wait()
+        return web.Response(status=status)
+
+    async with server(answer) as port, client() as sender:
+        settings.WEBHOOK_ALLOW_PRIVATE = [f"127.0.0.1:{port}"]
+        url = f"http://127.0.0.1:{port}/"
+        first = asyncio.create_task(sender.post(url + "held", b"{}", {}, 30))
+        for _ in range(outbound.PER_HOST):
+            await sender.post(url + "quick", b"{}", {}, 30)
+        held = [asyncio.create_task(sender.post(url + "held", b"{}", {}, 30)) for _ in range(2 * outbound.PER_HOST)]
+        async with asyncio.timeout(10):
+            while under_way < at_once:
+                await asyncio.sleep(0.01)
+        with pytest.raises(Unreachable, match="endpoint_busy"):
+            await sender.post(url + "held", b"{}", {}, 0.1)
+        assert under_way == at_once
+        release.set()
+        assert {answer.status for answer in await asyncio.gather(first, *held)} == {status}
 
 
 def test_a_signature_is_the_standards_own_example() -> None:
