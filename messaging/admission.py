@@ -63,6 +63,7 @@ async def admit(
     ready: dict[int, list[Recipient]] = defaultdict(list)
     limited: dict[tuple[str, str, bool], Places] = defaultdict(list)
     probes: set[Circuit] = set()
+    next_probes: set[Circuit] = set()
     for index, recipients in claimed.items():
         context, back = contexts[index], jobs[index].due > 0
         rate = (context.config or {}).get("rate_limit")
@@ -72,8 +73,10 @@ async def admit(
             if circuit and permit.state == "half_open" and circuit not in probes:
                 probes.add(circuit)
                 ready[index].append(recipient)
-            elif permit.state != "closed":
-                waiting[index, BREAKER_OPEN, permit.wait].append(recipient)
+            elif circuit and permit.state != "closed":
+                wait = permit.wait_behind if circuit in next_probes else permit.wait
+                next_probes.add(circuit)
+                waiting[index, BREAKER_OPEN, wait].append(recipient)
             elif rate:
                 limited[context.payload.tenant, rate, back].append((index, recipient))
             else:

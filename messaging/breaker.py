@@ -128,6 +128,11 @@ class Permit:
     probe: str = ""
     """The probe's token."""
 
+    @property
+    def wait_behind(self) -> float:
+        """Seconds for those who come back behind the next probe: it has shown something, or it fails and they wait."""
+        return self.wait if self.state == "half_open" else min(self.wait + PROBE_PATIENCE, LONGEST_WAIT)
+
 
 def is_working(outcome: Outcome) -> bool | None:
     """Whether an outcome shows that the host works, or that it does not; None: it shows neither."""

@@ -45,6 +45,10 @@ class Work:
     token: str
 
 
+def _parts(decoded: Sequence[incoming.Decoded]) -> list[Sequence[incoming.Decoded]]:
+    return [decoded[start : start + _MOST] for start in range(0, len(decoded), _MOST)]
+
+
 class Dispatcher:
     """Handles the items of one channel and lane."""
 
@@ -72,25 +76,34 @@ class Dispatcher:
         On an ordered channel a job that a store's absence stops keeps its turn.
         """
 
-        async def handle(decoded: Sequence[incoming.Decoded]) -> None:
-            for start in range(0, len(decoded), _MOST):
-                part = decoded[start : start + _MOST]
-                await worker.through_outages(partial(self._handle, part), self._stop)
+        async def handle(part: Sequence[incoming.Decoded]) -> None:
+            await worker.through_outages(partial(self._handle, part), self._stop)
+
+        async def in_turn(decoded: Sequence[incoming.Decoded]) -> None:
+            for part in _parts(decoded):
+                await handle(part)
 
         decoded, apart = incoming.decode(items, self._channel.name)
         await amqp.apublish(apart)
-        await (self._succession.act(items, decoded, handle) if self._succession else handle(decoded))
+        if self._succession:
+            await self._succession.act(items, decoded, in_turn)
+        else:
+            await worker.together([handle(part) for part in _parts(decoded)])
 
     async def _handle(self, decoded: Sequence[incoming.Decoded]) -> None:
-        work, early = [], []
-        for item, job, payload in await incoming.with_payloads(decoded):
+        now, work = datetime.now(UTC).timestamp(), []
+        early, due = [], []
+        for item, job in decoded:
+            if isinstance(job, Deliver) and job.due - now > 0.1:
+                early.append(outcomes.later(job, self._lane, job.due - now))
+            else:
+                due.append((item, job))
+        await amqp.apublish(jobs.together(early))
+        for item, job, payload in await incoming.with_payloads(due):
             if isinstance(job, Expand):
                 await routing.expand(job, payload)
-            elif (wait := job.due - datetime.now(UTC).timestamp()) > 0.1:
-                early.append(outcomes.later(job, self._lane, wait))
             else:
                 work.append(Work(job, payload, f"{_PROCESS}-{item.incoming.link}-{item.incoming.tag}"))
-        await amqp.apublish(jobs.together(early))
         if work:
             await self._deliver(work)
 

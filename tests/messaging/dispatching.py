@@ -87,7 +87,7 @@ def item(*found: Job, redelivered: bool = False) -> Item:
 async def _handle(items: Sequence[Item], channel: Channel) -> None:
     recorder, stop = Recorder(asyncio.Event()), asyncio.Event()
     try:
-        await Dispatcher(channel, "single", recorder, Precedence(), stop, slots=1, prefetch=1).handle(items)
+        await Dispatcher(channel, "single", recorder, Precedence(), stop, slots=8, prefetch=1_000).handle(items)
     finally:
         await recorder.aclose()
         await channel.aclose()

@@ -1,8 +1,11 @@
 """What a dispatcher makes of a job: sent once, tried again, given up, not sent at all."""
 
+import asyncio
 import io
+import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +25,7 @@ from tenants.selectors import audit_entries
 from tenants.services import set_channel_config
 from tests.conftest import TenantUnderTest
 from tests.live import wait_for
-from tests.messaging.dispatching import OneTryHttp, dispatching, ended, handle, send
+from tests.messaging.dispatching import OneTryHttp, dispatching, ended, handle, item, send
 from tests.resilience import sink
 
 pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("acme", "sandbox")]
@@ -47,6 +50,21 @@ class ForgetfulHttp(OneTryHttp):
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
         for outcome in list[Outcome]():
+            yield outcome
+
+
+class OneHangs(OneTryHttp):
+    """Keeps r0 waiting until it is released."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    async def send(
+        self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
+    ) -> AsyncIterator[Outcome]:
+        if recipients[0].receiver == "r0":
+            await asyncio.to_thread(self.release.wait, 60)
+        async for outcome in super().send(config, message, recipients):
             yield outcome
 
 
@@ -125,6 +143,19 @@ def test_a_job_that_comes_twice_at_once_is_sent_once() -> None:
     message = send(to=sink.prepare("acme", "orders"))
     handle(job(message), job(message), job(message))
     assert sink.arrived("acme") == [message]
+
+
+def test_a_call_that_hangs_holds_up_nobody_who_came_in_the_same_batch() -> None:
+    names = sink.prepare("acme", "orders", receivers=101)
+    message, channel = send(to=names), OneHangs()
+    carried = [item(*(job(message, name) for name in names[start : start + 50])) for start in range(0, 101, 50)]
+    with ThreadPoolExecutor(1) as executor:
+        done = executor.submit(handle, *carried, channel=channel)
+        wait_for(lambda: len(sink.arrived("acme")) == 100, 15, "everybody but the one who hangs")
+        assert not done.done()
+        channel.release.set()
+        done.result(30)
+    assert sink.arrived("acme") == [message] * 101
 
 
 def test_an_outcome_that_was_marked_and_not_reported_is_reported_by_whoever_gets_the_job_again() -> None:

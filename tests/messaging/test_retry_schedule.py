@@ -8,7 +8,8 @@ import pytest
 
 from feedback.events import Status
 from feedback.selectors import DeliveryRow
-from messaging import claims, jobs, outcomes, services
+from messaging import admission, breaker, claims, jobs, outcomes, services
+from messaging.breaker import Permit
 from messaging.channels import channel, registry
 from messaging.channels.base import Outcome, Recipient
 from messaging.jobs import Deliver
@@ -96,6 +97,34 @@ def test_no_attempt_comes_after_the_messages_end() -> None:
     for entry in (after(1, ttl=3), after(1, retry_after=90, ttl=60)):
         assert (entry.event.status, entry.event.due_at, entry.follow) == (Status.EXPIRED, None, None)
         assert entry.event.reason == "endpoint_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("permit", "waits"),
+    [
+        (Permit("open", wait=4), [4, 6, 6]),
+        (Permit("open", wait=60), [60] * 3),
+        (Permit("half_open", wait=2), [0, 2, 2]),
+    ],
+)
+async def test_one_comes_back_as_the_probe_and_the_others_when_it_has_shown_something(
+    permit: Permit, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    circuit = breaker.Circuit("acme", "http", "hooks.example")
+
+    async def given(circuits: set[breaker.Circuit]) -> dict[breaker.Circuit, Permit]:
+        return {circuit: permit}
+
+    monkeypatch.setattr(breaker, "admit", given)
+    recipients = [recipient(name=f"r{number}") for number in range(3)]
+    known = {one.delivery: circuit for one in recipients}
+    job = Deliver(tenant="acme", message="msg_1", mode="live", channel="http", targets=())
+    admitted = await admission.admit([context()], [job], {0: recipients}, known)
+    due = {entry.event.delivery: entry.event.due_at for entry in admitted.held}
+    now = datetime.now(UTC)
+    found = [(at - now).total_seconds() if (at := due.get(one.delivery)) else 0 for one in recipients]
+    assert found == pytest.approx(waits, abs=1)
+    assert [one.delivery for one in admitted.ready.get(0, ())] == ["dlv_r0"] * (permit.state == "half_open")
 
 
 def test_what_waits_without_an_attempt_comes_back_together_as_the_same_attempt() -> None:

@@ -15,7 +15,9 @@ from messaging.recorder import Recorder
 from sprayer_project import amqp, worker
 
 _BATCHES = {"single": 50, "surplus": 50, "bulk": 1}
-"""Jobs of a lane that are handled together, at most."""
+"""Messages of a lane that are handled together, at most."""
+_MOST_BYTES = 32 * 1024
+"""After which no more are added: one may carry many jobs."""
 
 
 class Command(BaseCommand):
@@ -72,6 +74,7 @@ async def dispatch(chosen: list[Channel], concurrency: int, stop: asyncio.Event)
                     consumer,
                     precedence.order(lane, dispatcher.handle),
                     batch=_BATCHES[lane],
+                    most_bytes=_MOST_BYTES,
                     concurrency=concurrency,
                     stop=stop,
                 )
