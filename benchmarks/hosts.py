@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 
@@ -14,7 +14,7 @@ class Hosts:
     """They listen on one port while the context lasts, in a thread of their own."""
 
     def __init__(self, answers: Mapping[str, bytes]):
-        """answers: IP address -> what is answered to every request; SILENT: nothing."""
+        """answers: IP address -> what is answered to every request, from now on; SILENT: nothing."""
         self.answers = answers
         self.requests: dict[str, list[float]] = {host: [] for host in answers}
         """IP address -> when each came, in monotonic seconds."""
@@ -37,9 +37,9 @@ class Hosts:
         loop.call_soon_threadsafe(stop.set)
         self._thread.join(10)
 
-    def arrived(self, answer: bytes) -> list[float]:
-        """When each request came to the hosts that answer so."""
-        return [at for host, times in self.requests.items() if self.answers[host] == answer for at in times]
+    def arrived(self, at: Iterable[str]) -> list[float]:
+        """When each request came to these hosts."""
+        return [when for host in at for when in self.requests[host]]
 
     def start_again(self) -> None:
         self.hanging = True
