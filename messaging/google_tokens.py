@@ -41,9 +41,10 @@ class Account:
 
     @property
     def held(self) -> str:
-        """The token, while it has some minutes left; empty when it is to be asked for."""
-        held = self._held
-        return held.token or "" if held and self._is_fresh(held) else ""
+        """The token, while it has some minutes left and is not being renewed; otherwise empty: ask for it."""
+        if self._refresh is not None and not self._refresh.done():
+            return ""
+        return str(self._held.token) if self._held and self._is_fresh(self._held) else ""
 
     async def token(self, refused: str = "") -> str:
         """A token with some minutes left; another than the refused one, unless that has just been tried.
@@ -56,8 +57,8 @@ class Account:
                 if time.monotonic() - self._renewed < RENEWAL_PAUSE:
                     return refused
                 self._renewed = time.monotonic()
-            elif held and self._is_fresh(held):
-                return str(held.token)
+            elif fresh := self.held:
+                return fresh
             self._refresh = asyncio.create_task(self._renew())
         try:
             await asyncio.shield(self._refresh)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import threading
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -315,6 +316,26 @@ async def test_one_renewal_serves_all_that_were_refused_together(sandbox: Sandbo
     results = await outcomes(android, android.sandbox_config("acme"), message, targets)
     assert {result.status for result in results} == {Status.SENT}
     assert counted(sandbox).tokens == 2
+
+
+async def test_a_token_that_is_being_renewed_is_given_to_nobody(
+    sandbox: Sandbox, android: Android, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = android.sandbox_config("acme")
+    account = android._place(config, "test").account
+    first, answered, fetch = await account.token(), threading.Event(), google_tokens.Account._fetch
+
+    def slowly(self: google_tokens.Account) -> Credentials:
+        answered.wait(10)
+        return fetch(self)
+
+    monkeypatch.setattr(google_tokens.Account, "_fetch", slowly)
+    assert account.held == first
+    renewal = asyncio.create_task(account.token(refused=first))
+    await asyncio.sleep(0)
+    assert account.held == ""
+    answered.set()
+    assert account.held == "" and await renewal == account.held != ""
 
 
 async def test_an_account_that_fcm_keeps_refusing_does_not_flood_the_token_endpoint(
