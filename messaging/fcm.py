@@ -20,6 +20,7 @@ from messaging.looks import notification
 from sprayer_project.facts import fact
 from sprayer_project.limits import Limits
 from sprayer_project.outbound import parse_retry_after
+from sprayer_project.posting import Post
 
 CONCURRENCY = 100
 """Requests under way to one server: FCM's own and the sandbox have their places apart."""
@@ -123,6 +124,7 @@ class Fcm:
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
             cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=Post,
             headers={"Content-Type": "application/json", "User-Agent": "Sprayer/1"},
         )
         self._gates: dict[str, asyncio.Semaphore] = {}

@@ -27,6 +27,7 @@ from yarl import URL
 from sprayer_project.errors import SprayerError
 from sprayer_project.gate import Busy, Gate
 from sprayer_project.limits import Limits
+from sprayer_project.posting import Post
 
 Lookup = Callable[[str, int], list[str]]
 """Host name and port to IP addresses. Raises OSError."""
@@ -265,11 +266,11 @@ def looks_like_ip(host: str) -> bool:
 
 
 def _session(resolver: AbstractResolver | None) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=_CONNECTIONS, resolver=resolver, ttl_dns_cache=30)
     # No cookie of one tenant's endpoint may travel to another's; nobody reads the answers' bodies.
     return aiohttp.ClientSession(
-        connector=connector,
+        connector=aiohttp.TCPConnector(limit=_CONNECTIONS, resolver=resolver, ttl_dns_cache=30),
         cookie_jar=aiohttp.DummyCookieJar(),
+        request_class=Post,
         auto_decompress=False,
         headers={"User-Agent": "Sprayer/1", "Content-Type": "application/json", "Accept-Encoding": "identity"},
     )
