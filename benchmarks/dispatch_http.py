@@ -16,7 +16,7 @@ from benchmarks import seeding
 from benchmarks.system import TENANT, Bench, Busy, Dispatcher, percent
 from benchmarks.table import Row, row
 from messaging import services
-from sprayer_project import outbound
+from sprayer_project import outbound, signatures
 from tests.live import wait_for
 
 TARGET = 0.6
@@ -57,7 +57,7 @@ def _dispatched_a_second(sink: str, receivers: int) -> float:
 
 async def _sent_a_second(sink: str, receivers: int) -> float:
     """As many requests at once as the dispatcher has to one host."""
-    secret, numbers = outbound.new_secret(), count()
+    secret, numbers = signatures.new_secret(), count()
     connector = aiohttp.TCPConnector(limit=0)
     start_again(sink)
     started = time.monotonic()
@@ -65,7 +65,7 @@ async def _sent_a_second(sink: str, receivers: int) -> float:
     async def client(session: aiohttp.ClientSession) -> None:
         while (number := next(numbers)) < receivers:
             body = _body(number)
-            headers = {"Content-Type": "application/json", **outbound.sign([secret], f"dlv_{number:042}", body)}
+            headers = {"Content-Type": "application/json", **signatures.sign([secret], f"dlv_{number:042}", body)}
             async with session.post(f"{sink}?to=everybody-{number:06}", data=body, headers=headers) as response:
                 await response.read()
                 response.raise_for_status()

@@ -14,7 +14,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from deploy.local.servers import HOST
 from messaging import channels
-from sprayer_project import amqp, outbound
+from sprayer_project import amqp, signatures
 from tenants.models import User
 from tenants.services import create_api_key, create_tenant, set_channel_config
 from tests.environment import free_port
@@ -74,7 +74,7 @@ def prepare(live: LiveSystem, sizes: Sizes) -> Bench:
     """Make the tenant. The databases are there and empty."""
     tenant, _ = create_tenant(TENANT, "Benchmarks", "bench@example.com")
     owner = User.objects.get(email="bench@example.com")
-    set_channel_config(tenant, "http", {"secret": outbound.new_secret()}, enabled=True, by=owner)
+    set_channel_config(tenant, "http", {"secret": signatures.new_secret()}, enabled=True, by=owner)
     scopes = ["messages:send", "messages:read"]
     _, key = create_api_key(tenant, mode="live", scopes=scopes, expires_at=None, name="bench", by=owner)
     return Bench(live, sizes, key)

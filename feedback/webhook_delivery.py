@@ -19,7 +19,7 @@ from feedback.models import Webhook
 from feedback.webhook_events import Batch
 from feedback.webhook_lanes import Attempt, Lane
 from feedback.webhooks import Target
-from sprayer_project import amqp, metrics, outbound, worker
+from sprayer_project import amqp, metrics, outbound, signatures, worker
 from sprayer_project.errors import STORE_ERRORS
 
 log = structlog.get_logger(__name__)
@@ -115,7 +115,7 @@ class Sender:
 
 async def post(target: Target, batch: Batch, timeout: float) -> Attempt:
     """One request, signed for this moment; whatever comes of it is told, not raised."""
-    headers = outbound.sign(target.secrets, batch.id, batch.body) | {"Sprayer-Tenant": target.tenant}
+    headers = signatures.sign(target.secrets, batch.id, batch.body) | {"Sprayer-Tenant": target.tenant}
     at, began = datetime.now(UTC), time.monotonic()
     status, retry_after, error = None, None, ""
     try:

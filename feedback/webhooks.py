@@ -11,7 +11,7 @@ from yarl import URL
 
 from feedback import webhook_events, webhook_lanes
 from feedback.models import Webhook
-from sprayer_project import outbound, paging, webhook_urls
+from sprayer_project import outbound, paging, signatures, webhook_urls
 from sprayer_project.errors import Conflict, Invalid, NotFound
 from tenants import encryption, selectors, services
 from tenants.cache import Remembered
@@ -112,7 +112,7 @@ def create(tenant: str, mode: str, url: str, events: Sequence[str], actor: Actor
     owner = selectors.tenant_named(tenant)
     if of_tenant(tenant).filter(mode=mode).count() >= MOST:
         raise Conflict("too_many_webhooks", f"A tenant has at most {MOST} webhooks in each mode: delete one first.")
-    secret = outbound.new_secret()
+    secret = signatures.new_secret()
     row = Webhook.objects.create(
         tenant=owner,
         mode=mode,
@@ -150,7 +150,7 @@ def change(row: Webhook, actor: Actor, values: Mapping[str, Any]) -> Webhook:
 def rotate(row: Webhook, overlap: timedelta, actor: Actor) -> tuple[Webhook, str]:
     """A new secret, shown once; the old one signs as well until the overlap is over. Raises Undecryptable."""
     fresh = Webhook.objects.select_for_update().select_related("tenant").get(pk=row.pk)
-    secret, until = outbound.new_secret(), _now() + overlap
+    secret, until = signatures.new_secret(), _now() + overlap
     values = {"secret": secret, "previous": _secrets(fresh)[0], "previous_until": until.isoformat()}
     fresh.encrypted_values = encryption.encrypt(values)
     fresh.save(update_fields=["encrypted_values"])

@@ -88,6 +88,11 @@ async def admit(
     return Admitted(ready, held, Watch(circuits, permits))
 
 
+def given_up(context: Context, recipients: Sequence[Recipient]) -> list[Entry]:
+    """What is recorded of those whose breaker opened before their turn: they come back behind its first probe."""
+    return _held([context], {(0, BREAKER_OPEN, Permit("open", breaker.FIRST_WAIT).wait_behind): recipients})
+
+
 def _held(contexts: Sequence[Context], waiting: Mapping[tuple[int, str, float], Sequence[Recipient]]) -> list[Entry]:
     entries = []
     for (index, reason, wait), recipients in waiting.items():

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from feedback.events import Status
 from messaging.http2 import ConnectionLost, Http2Connection, Reply, connect, tls_context
+from sprayer_project.gate import Gate
 from sprayer_project.outbound import parse_retry_after
 
 STREAMS = 100
@@ -179,7 +180,7 @@ class Apns:
         self._connection: Http2Connection | None = None
         self._connecting: asyncio.Task[Http2Connection] | None = None
         self._failed: tuple[float, NoAnswer] | None = None
-        self.gate = asyncio.Semaphore(STREAMS)
+        self.gate = Gate(STREAMS)
         """To be passed before push, whose time limit begins behind it."""
 
     @property

@@ -1,11 +1,14 @@
 """One attempt for each recipient of a job: what the channel's adapter makes of it, and what that means."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
+from feedback.events import Status
 from messaging import outcomes, retiring
 from messaging.channels.base import DeliveryError, Outcome, Recipient
 from messaging.outcomes import Context
@@ -20,27 +23,46 @@ _TURN = 100
 """Outcomes of a page between two turns of others."""
 
 Note = Callable[[Recipient, Outcome], None]
+Hold = Callable[[list[Recipient]], None]
 
 
 async def attempt(
-    context: Context, open_ones: dict[str, Recipient], note: Note, turn: Callable[[], Awaitable[None]]
+    context: Context,
+    open_ones: dict[str, Recipient],
+    given_up: Callable[[Recipient], bool],
+    note: Note,
+    hold: Hold,
+    turn: Callable[[], Awaitable[None]],
 ) -> None:
-    """Try each recipient once. Every one has an outcome afterwards, whatever the adapter does, and has left open_ones.
+    """Try each recipient once. All have left open_ones afterwards, whatever the adapter does: with an outcome, or held.
 
-    open_ones is by delivery; note hears each outcome as it comes. Raises the errors of a store that is away.
+    open_ones is by delivery. note hears each outcome as it comes, hold those who are given_up before their turn, many
+    at a time. Raises the errors of a store that is away.
     """
-    standing = Standing(context)
+    standing, untried, running = Standing(context), list[Recipient](), asyncio.get_running_loop()
+
+    def hold_untried() -> None:
+        if untried:
+            hold(untried[:])
+            untried.clear()
 
     def saw(outcome: Outcome) -> None:
         recipient = open_ones.pop(outcome.delivery, None)
-        if recipient is not None:
-            standing.saw(outcome)
-            note(recipient, outcome)
+        if recipient is None:
+            return
+        if outcome.status is Status.QUEUED:
+            if not untried:
+                running.call_soon(hold_untried)  # when all have come that come together
+            untried.append(recipient)
+            return
+        standing.saw(outcome)
+        note(recipient, outcome)
 
     if context.config is None:
         error: DeliveryError | None = DeliveryError("channel_off", permanent=True)
     else:
-        error = await _call(context, context.config, open_ones, saw, turn)
+        error = await _call(context, context.config, open_ones, given_up, saw, turn)
+    hold_untried()
     for recipient in list(open_ones.values()):
         saw(outcomes.refused(error or DeliveryError("no_outcome", unknown=True), recipient))
     await standing.report()
@@ -50,10 +72,11 @@ async def _call(
     context: Context,
     config: Mapping[str, Any],
     open_ones: Mapping[str, Recipient],
+    given_up: Callable[[Recipient], bool],
     saw: Callable[[Outcome], None],
     turn: Callable[[], Awaitable[None]],
 ) -> DeliveryError | None:
-    message = as_outgoing(context.payload, context.channel.name)
+    message = replace(as_outgoing(context.payload, context.channel.name), given_up=given_up)
     by_id, tried = dict(open_ones), 0
     try:
         async for outcome in context.channel.send(config, message, [*by_id.values()]):

@@ -14,12 +14,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
+from weakref import WeakSet
 
 import structlog
 from redis.exceptions import RedisError
 
 from feedback.events import Status
-from messaging.channels.base import Outcome
+from messaging.channels.base import Outcome, Recipient
 from sprayer_project import metrics, redis
 from sprayer_project.errors import STORE_ERRORS
 
@@ -91,6 +92,8 @@ for index = 1, #KEYS - 1 do
       else
         redis.call('HSET', key, 'until', now, 'probe', '')
       end
+    elseif token == '' then
+      answers[index] = 'is_open'
     end
   elseif token == '' then
     local failures = good and bad or tonumber(state[1] or '0') + bad
@@ -192,7 +195,7 @@ def opened(tenant: str, most: int = 20) -> list[Circuit]:
 class Watch:
     """Reports outcomes of admitted deliveries to their breakers as they come, in as few round trips as there can be.
 
-    Of a host that works nothing is reported.
+    Of a host that works nothing is reported. When a breaker opens, all that watch here give it up.
     """
 
     def __init__(self, circuits: Mapping[str, Circuit], permits: Mapping[Circuit, Permit]):
@@ -201,7 +204,16 @@ class Watch:
         self._dirty = {circuit for circuit, permit in permits.items() if not permit.clean}
         self._probes = {circuit: permit.probe for circuit, permit in permits.items() if permit.probe}
         self._seen: dict[Circuit, _Seen] = {}
+        self._open: set[Circuit] = set()
         self._task: asyncio.Task[None] | None = None
+        _watching.add(self)
+
+    def give_up(self, circuit: Circuit) -> None:
+        self._open.add(circuit)
+
+    def given_up(self, recipient: Recipient) -> bool:
+        """Whether the breaker of an admitted delivery has opened since: it is not to be tried any more."""
+        return bool(self._open) and self._circuits.get(recipient.delivery) in self._open
 
     def saw(self, outcome: Outcome) -> None:
         circuit, working = self._circuits.get(outcome.delivery), is_working(outcome)
@@ -210,6 +222,8 @@ class Watch:
         self._dirty.add(circuit)
         seen = self._seen.setdefault(circuit, _Seen())
         seen.good, seen.bad = (True, 0) if working else (seen.good, seen.bad + 1)
+        if seen.bad == FAILURES:
+            _opens(circuit)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._flush())
 
@@ -241,9 +255,20 @@ class Watch:
             log.warning("breaker not told", tenant=tenant, error=type(error).__name__)
             return
         for circuit, state in zip(circuits, answers, strict=False):
-            if state:
+            if state in ("open", "is_open"):
+                _opens(circuit)
+            if state in ("open", "closed"):
                 metrics.BREAKERS.labels(channel=circuit.channel, state=state).inc()
                 log.warning("breaker", tenant=tenant, channel=circuit.channel, host=circuit.host, state=state)
+
+
+_watching: WeakSet[Watch] = WeakSet()
+"""Those of this process."""
+
+
+def _opens(circuit: Circuit) -> None:
+    for watch in _watching:
+        watch.give_up(circuit)
 
 
 def _listed(tenant: str) -> str:

@@ -194,8 +194,14 @@ class Dispatcher:
                 self._stragglers.heard(circuits.get(outcome.delivery))
                 recorded.add(self._recorder.record(outcomes.entry(context, recipient, outcome)))
 
+            def hold(recipients: list[Recipient]) -> None:
+                recorded.update(map(self._recorder.record, admission.given_up(context, recipients)))
+
+            async def attempt() -> None:
+                await attempts.attempt(context, open_ones, watch.given_up, note, hold, self._turn)
+
             async with order.of({(tenant, one.receiver) for one in open_ones.values()} if ordered else ()):
-                await worker.through_outages(lambda: attempts.attempt(context, open_ones, note, self._turn), self._stop)
+                await worker.through_outages(attempt, self._stop)
 
         sends = (send(contexts[index], ready[index]) for index in sorted(ready))
         results = await asyncio.gather(*sends, return_exceptions=True)

@@ -3,7 +3,6 @@
 https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages/send
 """
 
-import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from messaging.channels.base import DeliveryError, Look, Outcome, Outgoing, Reci
 from messaging.google_tokens import Account
 from messaging.looks import notification
 from sprayer_project.facts import fact
+from sprayer_project.gate import Gate
 from sprayer_project.limits import Limits
 from sprayer_project.outbound import parse_retry_after
 from sprayer_project.posting import Post
@@ -127,12 +127,12 @@ class Fcm:
             request_class=Post,
             headers={"Content-Type": "application/json", "User-Agent": "Sprayer/1"},
         )
-        self._gates: dict[str, asyncio.Semaphore] = {}
+        self._gates: dict[str, Gate] = {}
         self._limits = Limits()
 
-    def gate(self, server: str) -> asyncio.Semaphore:
+    def gate(self, server: str) -> Gate:
         """Bounds what is under way; the time limit of a request starts behind it."""
-        return self._gates.setdefault(server, asyncio.Semaphore(CONCURRENCY))
+        return self._gates.setdefault(server, Gate(CONCURRENCY))
 
     async def post(self, url: str, token: str, body: bytes) -> Answer:
         """Raises DeliveryError when no answer came."""

@@ -3,6 +3,7 @@
 https://www.w3.org/TR/push-api/#dom-pushsubscriptionjson and https://www.rfc-editor.org/rfc/rfc8291
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -51,6 +52,10 @@ class Subscription:
     def origin(self) -> str:
         """Scheme, host and port of the push service."""
         return str(URL(self.endpoint, encoded=True).origin())
+
+    @property
+    def at_the_sandbox(self) -> bool:
+        return self.endpoint.startswith(f"{settings.SANDBOX_URL}/webpush/")
 
     def encrypted(self, text: bytes) -> bytes:
         """A body in the content encoding aes128gcm, with a key pair of its own. text has at most MAX_TEXT bytes."""
@@ -118,3 +123,8 @@ def _may_be_plain(url: URL) -> bool:
     """Whether http:// will do: the sandbox, and what the operator allows by name."""
     allowed = outbound.is_allowed_private(url.raw_host or "", url.port or 0)
     return (allowed and str(url).startswith("http://")) or url.origin() == URL(settings.SANDBOX_URL).origin()
+
+
+def topic(collapse_key: str) -> str:
+    """32 characters that stand for a collapse key, which the push service need not know."""
+    return to_base64url(hashlib.blake2b(collapse_key.encode(), digest_size=24).digest())

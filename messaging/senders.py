@@ -1,83 +1,136 @@
-"""A page's attempts, whose outcomes come each as it ends: at once, or shared out among so many senders."""
+"""A page's attempts, shared out among senders: each outcome comes as its attempt ends."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import nullcontext
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from math import inf
 from typing import Any
-from weakref import WeakKeyDictionary
 
+from feedback.events import Status
 from messaging.channels.base import Outcome, Recipient
+from sprayer_project import outbound
+from sprayer_project.gate import Busy, Gate
 
 _AT_ONCE = 20
-"""Attempts that begin without a pause between them: beginning is computation, and everybody else gets a turn."""
-
-_beginning: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+"""Senders that begin without a pause between them: beginning is computation, and everybody else gets a turn."""
 
 Attempt = Callable[[Recipient], Coroutine[Any, Any, Outcome]]
 
 
-async def as_they_end(recipients: Sequence[Recipient], attempt: Attempt) -> AsyncGenerator[Outcome, None]:
-    """Try all recipients at the same time. What is left is cancelled at the end. Raises what an attempt raises.
+class Line:
+    """Recipients that share a gate."""
 
-    Pages begin one behind the other. Where hosts have places for so many they go on like that, and the first is done
-    while others are sent; pages that began together would end together, and leave a pause until the next ones begin.
-    asyncio.as_completed would do, with several times the work for each recipient.
-    """
-    ended: asyncio.Queue[asyncio.Task[Outcome]] = asyncio.Queue()
-    tasks: list[asyncio.Task[Outcome]] = []
-    turn = nullcontext() if len(recipients) <= _AT_ONCE else _turn()
-    try:
-        async with turn:
-            for recipient in recipients:
-                if tasks and len(tasks) % _AT_ONCE == 0:
-                    await asyncio.sleep(0)
-                task = asyncio.create_task(attempt(recipient))
-                task.add_done_callback(ended.put_nowait)
-                tasks.append(task)
-        for _ in tasks:
-            yield (await ended.get()).result()
-    finally:
-        for task in tasks:
-            task.cancel()
+    def __init__(self, gate: Gate, recipients: Iterable[Recipient], patience: float = inf):
+        """patience: seconds after which those who had no turn are deferred, because the host is busy."""
+        self.gate, self.left, self.patience = gate, deque(recipients), patience
+        self.until = asyncio.get_running_loop().time() + patience
+
+
+def by_host(recipients: Sequence[Recipient], url: Callable[[Recipient], str]) -> list[Line]:
+    """A line for each host, of those whose requests go there."""
+    client, hosts = outbound.client(), defaultdict[Gate, list[Recipient]](list)
+    for recipient in recipients:
+        hosts[client.gate(url(recipient))].append(recipient)
+    return [Line(gate, some, outbound.PATIENCE) for gate, some in hosts.items()]
 
 
 async def shared_out(
-    recipients: Sequence[Recipient],
-    attempt: Attempt,
-    gate: asyncio.Semaphore,
-    places: int,
+    lines: Sequence[Line], attempt: Attempt, given_up: Callable[[Recipient], bool]
 ) -> AsyncGenerator[Outcome, None]:
-    """Try each recipient, so many at once. What is left is cancelled at the end. Raises what an attempt raises.
+    """Try each recipient, as many at once as the gates let in. Raises what an attempt raises.
+
+    What is left is cancelled at the end. Whoever is given_up when its turn comes is queued, as it was.
 
     A task for each recipient, waiting for its place, would cost a good part of what a request does. A sender has one of
-    the gate's places, of which there are so many, until everybody is taken: a page has its turn behind those before it.
+    a gate's places until everybody of its line is taken: a page has its turn behind those before it.
     """
-    left = iter(recipients)
-    ended: asyncio.Queue[Outcome | asyncio.Task[None]] = asyncio.Queue()
-
-    async def sender() -> None:
-        async with gate:
-            for recipient in left:
-                ended.put_nowait(await attempt(recipient))
-
-    senders: list[asyncio.Task[None]] = []
+    page = _Page(attempt, given_up)
+    remaining = sum(len(line.left) for line in lines)
     try:
-        for _ in range(min(places, len(recipients))):
-            task = asyncio.create_task(sender())
-            task.add_done_callback(ended.put_nowait)
-            senders.append(task)
-            if len(senders) % _AT_ONCE == 0:
-                await asyncio.sleep(0)
-        for _ in range(len(recipients) + len(senders)):
-            found = await ended.get()
-            if isinstance(found, asyncio.Task):
-                found.result()
-            else:
-                yield found
+        begun = 0
+        for line in lines:
+            # One more than the gate lets in waits there, and is told when the host is busy.
+            for _ in range(min(line.gate.first + 1, len(line.left))):
+                page.begin(line)
+                begun += 1
+                if begun % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        while remaining:
+            while page.ended:
+                remaining -= 1
+                yield page.ended.popleft()
+            if remaining:
+                await page.news()
     finally:
-        for task in senders:
+        page.cancel()
+
+
+class _Page:
+    """Senders at work."""
+
+    def __init__(self, attempt: Attempt, given_up: Callable[[Recipient], bool]):
+        self._attempt, self._given_up = attempt, given_up
+        self._running = asyncio.get_running_loop()
+        self._senders: set[asyncio.Task[None]] = set()
+        self._failed: list[asyncio.Task[None]] = []
+        self._news = asyncio.Event()
+        self.ended: deque[Outcome] = deque()
+
+    def begin(self, line: Line) -> None:
+        task = self._running.create_task(self._send(line))
+        self._senders.add(task)
+        task.add_done_callback(self._done)
+
+    async def news(self) -> None:
+        """Return when something ended. Raises what an attempt raised."""
+        await self._news.wait()
+        self._news.clear()
+        for task in self._failed:
+            task.result()
+
+    def cancel(self) -> None:
+        for task in self._senders:
             task.cancel()
 
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._senders.discard(task)
+        if task.cancelled() or task.exception():
+            self._failed.append(task)
+            self._news.set()
 
-def _turn() -> asyncio.Lock:
-    return _beginning.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+    async def _send(self, line: Line) -> None:
+        gate, left = line.gate, line.left
+        try:
+            await gate.enter(line.patience)
+        except Busy:
+            self.ended.extend(map(_busy, left))
+            left.clear()
+            self._news.set()
+            return
+        try:
+            while left:
+                recipient = left.popleft()
+                if self._given_up(recipient):
+                    outcome = untried(recipient)
+                elif self._running.time() > line.until:
+                    outcome = _busy(recipient)
+                else:
+                    outcome = await self._attempt(recipient)
+                self.ended.append(outcome)
+                self._news.set()
+                if left and gate.free:
+                    self.begin(line)
+        except BaseException:
+            left.clear()
+            raise
+        finally:
+            gate.leave()
+
+
+def untried(recipient: Recipient) -> Outcome:
+    """Of one who is given up: still queued."""
+    return Outcome(delivery=recipient.delivery, status=Status.QUEUED)
+
+
+def _busy(recipient: Recipient) -> Outcome:
+    return Outcome(delivery=recipient.delivery, status=Status.DEFERRED, reason="endpoint_busy")

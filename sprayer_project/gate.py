@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import deque
+from math import inf
+from types import TracebackType
 
 _LOOK = 0.5
 
@@ -19,20 +21,21 @@ class Gate:
 
     def __init__(self, places: int, first: int | None = None) -> None:
         """first: how many of the places there are at first; all by default."""
-        self._free = places if first is None else first
-        self._more = places - self._free
+        self.first = places if first is None else first
+        self.free = self.first
+        self._more = places - self.first
         self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def enter(self, patience: float) -> None:
+    async def enter(self, patience: float = inf) -> None:
         """Wait for a place, `patience` seconds at most and up to half a second more. Raises Busy."""
-        if self._free:
-            self._free -= 1
+        if self.free:
+            self.free -= 1
             return
         running = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = running.create_future()
         self._waiting.append((running.time() + patience, waiter))
-        if self._timer is None:
+        if self._timer is None and patience < inf:
             self._timer = running.call_later(_LOOK, self._look)
         try:
             await waiter
@@ -41,20 +44,28 @@ class Gate:
                 self.leave()
             raise
 
-    def leave(self, *, well: bool = False) -> None:
-        """Give the place to who waits longest; well: one that was not there before, too."""
-        if well and self._more:
-            self._more -= 1
-            self._give()
-        self._give()
-
-    def _give(self) -> None:
+    def leave(self) -> None:
+        """Give the place to who waits longest."""
         while self._waiting:
             _, waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_result(None)
                 return
-        self._free += 1
+        self.free += 1
+
+    def went_well(self) -> None:
+        """A call did: there is one place more, until all are there."""
+        if self._more:
+            self._more -= 1
+            self.leave()
+
+    async def __aenter__(self) -> None:
+        await self.enter()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
 
     def _look(self) -> None:
         """Tell those whose time is over."""
@@ -63,5 +74,5 @@ class Gate:
         for deadline, waiter in self._waiting:
             if deadline <= now and not waiter.done():
                 waiter.set_exception(Busy())
-        if any(not waiter.done() for _, waiter in self._waiting):
+        if any(not waiter.done() and deadline < inf for deadline, waiter in self._waiting):
             self._timer = running.call_later(_LOOK, self._look)

@@ -1,22 +1,14 @@
-"""Requests to URLs and hosts that the operator did not set: the address guard, and signed webhooks over one session.
-
-Signatures follow Standard Webhooks (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
-"""
+"""Requests to URLs and hosts that the operator did not set: the address guard, and posts over one session."""
 
 import asyncio
-import base64
-import hmac
 import ipaddress
-import os
 import socket
 import ssl
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import aiohttp
@@ -34,7 +26,9 @@ Lookup = Callable[[str, int], list[str]]
 
 PER_HOST, UNPROVEN = 32, 8
 """Requests under way to one host and port: a slow one waits for itself alone; and before it has answered any."""
-_CONNECTIONS, _PATIENCE, _DRAIN, _DAY = 2_000, 15.0, 64 * 1024, 86_400.0
+PATIENCE = 15.0
+"""Seconds for which a request waits for its turn at a host."""
+_CONNECTIONS, _DRAIN, _DAY = 2_000, 64 * 1024, 86_400.0
 
 _V4_BLOCKED = tuple(
     ipaddress.IPv4Network(network)
@@ -147,37 +141,48 @@ class Outbound:
     def __init__(self, lookup: Lookup = look_up):
         self._guarded = _session(GuardedResolver(lookup))
         self._trusted = _session(None)
-        self._gates: WeakValueDictionary[tuple[str, str, int], Gate] = WeakValueDictionary()
+        self._gates: WeakValueDictionary[str, Gate] = WeakValueDictionary()
         self._limits = Limits()
+
+    def gate(self, url: str) -> Gate:
+        """The gate of a canonical URL's host and port: who calls `send` has a place in it. It is there while in use."""
+        end = url.find("/", url.find("://") + 3)
+        origin = url[:end] if end > 0 else url
+        return self._gates.get(origin) or self._gates.setdefault(origin, Gate(PER_HOST, UNPROVEN))
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], timeout: float, *, trusted: bool = False
     ) -> Answer:
+        """`send` with a place in the URL's gate. Raises Unreachable with endpoint_busy, too."""
+        gate = self.gate(url)
+        try:
+            await gate.enter(min(timeout, PATIENCE))
+        except Busy as error:
+            raise Unreachable("endpoint_busy", "The endpoint is still busy with earlier requests.") from error
+        try:
+            return await self.send(url, body, headers, timeout, trusted=trusted)
+        finally:
+            gate.leave()
+
+    async def send(
+        self, url: str, body: bytes, headers: Mapping[str, str], timeout: float, *, trusted: bool = False
+    ) -> Answer:
         """POST once, redirects not followed; trusted is for the operator's URLs alone, which the guard lets pass.
 
-        url is in canonical (encoded) form; timeout, in seconds with up to half a one more, counts once there is a slot.
-        Raises BlockedAddress; Unreachable with endpoint_busy, no_such_host, connection_failed, tls_failed, bad_answer,
-        connection_lost or timeout.
+        url is in canonical (encoded) form; timeout is in seconds, with up to half a one more. Raises BlockedAddress;
+        Unreachable with no_such_host, connection_failed, tls_failed, bad_answer, connection_lost or timeout.
         """
         target = URL(url, encoded=True)
         host, port = target.raw_host or "", target.port or 0
         if not trusted and looks_like_ip(host) and not is_allowed_private(host, port) and not is_public(host):
             raise BlockedAddress(host)
-        key = (target.scheme, host, port)
-        gate = self._gates.get(key) or self._gates.setdefault(key, Gate(PER_HOST, UNPROVEN))
-        try:
-            await gate.enter(min(timeout, _PATIENCE))
-        except Busy as error:
-            raise Unreachable("endpoint_busy", "The endpoint is still busy with earlier requests.") from error
-        well = False
         try:
             answer = await self._exchange(self._trusted if trusted else self._guarded, target, body, headers, timeout)
-            well = answer.status < 500
-            return answer
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise _unreachable(error) from error
-        finally:
-            gate.leave(well=well)
+        if answer.status < 500:
+            self.gate(url).went_well()
+        return answer
 
     async def close(self) -> None:
         await self._guarded.close()
@@ -214,35 +219,6 @@ async def aclose() -> None:
     """Close the running event loop's client, if it has one."""
     if found := _clients.pop(asyncio.get_running_loop(), None):
         await found.close()
-
-
-def new_secret() -> str:
-    """A signing secret: `whsec_` and 32 random bytes in base64."""
-    return "whsec_" + base64.b64encode(os.urandom(32)).decode()
-
-
-@lru_cache(maxsize=4096)
-def secret_key(secret: str) -> bytes:
-    """The key inside `whsec_<base64 of 24 to 64 bytes>`. Raises ValueError with a sentence."""
-    try:
-        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except ValueError:
-        key = b""
-    if not secret.startswith("whsec_") or not 24 <= len(key) <= 64:
-        raise ValueError("A signing secret is whsec_ and 24 to 64 bytes in base64.")
-    return key
-
-
-def sign(secrets: Sequence[str], identifier: str, body: bytes, at: float | None = None) -> dict[str, str]:
-    """The three headers of Standard Webhooks, a signature a secret (two while a secret is being replaced).
-
-    identifier is the same on every attempt; at is in Unix seconds, now by default. Raises ValueError for a bad secret.
-    """
-    timestamp = str(int(time.time() if at is None else at))
-    content = b"%s.%s.%s" % (identifier.encode(), timestamp.encode(), body)
-    digests = [hmac.digest(secret_key(secret), content, "sha256") for secret in secrets]
-    signature = " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
-    return {"webhook-id": identifier, "webhook-timestamp": timestamp, "webhook-signature": signature}
 
 
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:

@@ -22,7 +22,7 @@ from messaging.fcm import DRY_RUN, FID, PROVIDER, Fcm, Place, body_maker, check_
 from messaging.fcm_forms import FcmConfig
 from messaging.google_tokens import Accounts
 from messaging.sandbox.google import service_account
-from messaging.senders import shared_out
+from messaging.senders import Line, shared_out
 from sprayer_project.serializers import LONG, StrictCharField, StrictSerializer
 
 _address = re.compile(r"(fid:)?[A-Za-z0-9:._~%+/=-]{8,2048}")
@@ -109,8 +109,8 @@ class Android(Channel):
     ) -> AsyncIterator[Outcome]:
         call = Call(self._place(config, message.mode), body_maker(message))
         await call.place.account.token()  # a refused account fails the call, not each recipient
-        gate = call.place.fcm.gate(call.place.server)
-        async for outcome in shared_out(recipients, partial(_attempt, call), gate, http_v1.CONCURRENCY):
+        line = Line(call.place.fcm.gate(call.place.server), recipients)
+        async for outcome in shared_out([line], partial(_attempt, call), message.given_up):
             yield outcome
 
     def _place(self, config: Mapping[str, Any], mode: str) -> Place:

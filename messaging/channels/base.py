@@ -4,7 +4,7 @@ The file's name is the channel's name, its queue, its URL part, its field in the
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
@@ -41,6 +41,8 @@ class Outgoing:
     expires_at: datetime
     exclude_connection: str | None = None
     """The realtime connection that does not get it."""
+    given_up: "Callable[[Recipient], bool]" = lambda recipient: False
+    """Whether a recipient is not to be tried any more, because its host began to fail: asked when its turn comes."""
 
 
 @fact
@@ -63,7 +65,7 @@ class Outcome:
 
     delivery: str
     status: Status
-    """sent or delivered; failed (permanent); deferred (try again); suppressed (must not be sent)"""
+    """sent or delivered; failed (permanent); deferred (try again); suppressed (must not be sent); queued (given up)"""
     reason: str = ""
     """Our word for it, snake_case: invalid_address, unregistered, rate_limited, provider_unavailable, timeout ..."""
     provider: str = ""

@@ -18,6 +18,7 @@ from messaging.esps import ESPS
 from messaging.mail_attachments import attachments_of
 from messaging.mail_forms import EmailConfig, EmailContent
 from messaging.sandbox.mailgun import sandbox_credentials
+from messaging.senders import untried
 
 T = TypeVar("T")
 _LANES, _PER_LANE = 8, 10
@@ -124,6 +125,8 @@ async def _lane(work: _Work) -> None:
 
 async def _send(work: _Work, connection: Any, recipients: list[Recipient]) -> Sequence[Outcome]:
     """None yet, where the provider refuses these together: both halves are tried, down to the one that is wrong."""
+    if any(map(work.message.given_up, recipients)):
+        return list(map(untried, recipients))
     try:
         return await _in_thread(mail_sending.deliver, connection, work.config, work.message, recipients, work.files)
     except mail_sending.RefusedTogether:

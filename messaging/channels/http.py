@@ -17,8 +17,8 @@ from django.utils.crypto import salted_hmac
 from feedback.events import Status
 from messaging.channels.base import Channel, Look, Outcome, Outgoing, Recipient
 from messaging.looks import pretty
-from messaging.senders import as_they_end
-from sprayer_project import outbound, webhook_urls
+from messaging.senders import by_host, shared_out
+from sprayer_project import outbound, signatures, webhook_urls
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _TRY_AGAIN = frozenset({408, 425, 429})
@@ -38,7 +38,7 @@ class HttpConfig(forms.Form):
     timeout = forms.FloatField(required=False, min_value=1, max_value=30, help_text="Seconds to wait for an answer.")
 
     def clean_secret(self) -> str:
-        return _checked(self.cleaned_data["secret"]) or outbound.new_secret()
+        return _checked(self.cleaned_data["secret"]) or signatures.new_secret()
 
     def clean_previous_secret(self) -> str:
         return _checked(self.cleaned_data["previous_secret"])
@@ -82,7 +82,9 @@ class Http(Channel):
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
-        async for outcome in as_they_end(recipients, partial(_post, config, message, _head(message))):
+        attempt, test = partial(_post, config, message, _head(message)), message.mode == "test"
+        lines = by_host(recipients, lambda recipient: _url(recipient, test))
+        async for outcome in shared_out(lines, attempt, message.given_up):
             yield outcome
 
     async def aclose(self) -> None:
@@ -98,7 +100,7 @@ def _beginning(address: str) -> tuple[str, str]:
 def _checked(secret: str) -> str:
     if secret:
         try:
-            outbound.secret_key(secret)
+            signatures.secret_key(secret)
         except ValueError as error:
             raise forms.ValidationError(str(error)) from error
     return secret
@@ -117,14 +119,13 @@ async def _post(config: Mapping[str, Any], message: Outgoing, head: str, recipie
     names = {"delivery": delivery, "receiver": recipient.receiver, "group": recipient.group}
     body = f"{head},{_encode(names)[1:]}}}".encode()
     secrets = [secret for secret in (config["secret"], config.get("previous_secret")) if secret]
-    headers = outbound.sign(secrets, delivery, body) | {"Sprayer-Tenant": message.tenant}
-    url, test = recipient.address, message.mode == "test"
+    headers = signatures.sign(secrets, delivery, body) | {"Sprayer-Tenant": message.tenant}
+    test = message.mode == "test"
     if test:
-        headers["Sprayer-Original-Url"] = url
-        url = _at_the_sandbox(url)
+        headers["Sprayer-Original-Url"] = recipient.address
     try:
         timeout = config.get("timeout") or settings.WEBHOOK_TIMEOUT
-        answer = await outbound.client().post(url, body, headers, timeout, trusted=test)
+        answer = await outbound.client().send(_url(recipient, test), body, headers, timeout, trusted=test)
     except outbound.BlockedAddress as error:
         return Outcome(delivery=delivery, status=Status.FAILED, reason=error.code)
     except outbound.Unreachable as error:
@@ -135,9 +136,11 @@ async def _post(config: Mapping[str, Any], message: Outgoing, head: str, recipie
     return _outcome(delivery, answer)
 
 
-def _at_the_sandbox(url: str) -> str:
-    """The sandbox's own URLs keep their path, and with it their magic; all others arrive at /http/test."""
-    return url if url.startswith(f"{settings.SANDBOX_URL}/http/") else f"{settings.SANDBOX_URL}/http/test"
+def _url(recipient: Recipient, test: bool) -> str:
+    """Where the request goes; test: to the sandbox, whose own URLs keep their path, and with it their magic."""
+    if not test or recipient.address.startswith(f"{settings.SANDBOX_URL}/http/"):
+        return recipient.address
+    return f"{settings.SANDBOX_URL}/http/test"
 
 
 def _outcome(delivery: str, answer: outbound.Answer) -> Outcome:

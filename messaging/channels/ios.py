@@ -15,14 +15,14 @@ from django import forms
 from django.conf import settings
 
 from feedback.events import Status
-from messaging.apns import NOBODY, STREAMS, Apns, Credentials, NoAnswer, key_of
+from messaging.apns import NOBODY, Apns, Credentials, NoAnswer, key_of
 from messaging.apns_outcomes import PROVIDER, outcome_of
 from messaging.apns_payload import Content, Notification, look, notification, preview
 from messaging.channels.base import Channel, DeliveryError, Look, Outcome, Outgoing, Recipient
 from messaging.sandbox.apns import key_id_of, private_key_of, team_of
 from messaging.sandbox.finding import Found, find
 from messaging.secret_fields import SecretText
-from messaging.senders import shared_out
+from messaging.senders import Line, shared_out
 
 _SERVERS = {"production": "apns", "development": "apns_development"}
 _CLIENTS = 256
@@ -125,7 +125,7 @@ class Ios(Channel):
         # One app's tokens and another's are told apart by the topic alone: see Config.other_topics.
         one_app = made.topic == config["topic"] and not config.get("other_topics")
         attempt = partial(self._attempt, client, made, one_app)
-        async for outcome in shared_out(recipients, attempt, client.gate, STREAMS):
+        async for outcome in shared_out([Line(client.gate, recipients)], attempt, message.given_up):
             yield outcome
 
     async def _attempt(self, client: Apns, made: Notification, one_app: bool, recipient: Recipient) -> Outcome:

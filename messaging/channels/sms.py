@@ -3,7 +3,6 @@
 https://www.twilio.com/docs/messaging/api/message-resource
 """
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,10 +21,11 @@ from messaging.callback_urls import callback_url, reference_of
 from messaging.channels.base import Callback, Channel, DeliveryError, Look, Outcome, Outgoing, Recipient
 from messaging.gsm import encoded
 from messaging.sandbox.twilio import sandbox_credentials
-from messaging.senders import shared_out
+from messaging.senders import Line, shared_out
 from messaging.twilio_api import ERRORS, OVERRIDES, PROVIDER, STATUSES, TryLater, TwilioHttp, verified_form
 from messaging.twilio_lookup import LookUp
 from messaging.twilio_outcomes import RETIRES, busy, refused, taken, words_of
+from sprayer_project.gate import Gate
 from sprayer_project.serializers import LONG, StrictCharField, StrictSerializer
 
 CONCURRENCY = 10
@@ -128,12 +128,12 @@ class Sms(Channel):
     ) -> AsyncIterator[Outcome]:
         text = _text(message)
         client = self._client(config, message.mode)
-        gate = asyncio.Semaphore(CONCURRENCY)
+        line = Line(Gate(CONCURRENCY), recipients)
 
         async def attempt(recipient: Recipient) -> Outcome:
             return await self._attempt(client, config, message, recipient, text)
 
-        async for outcome in shared_out(recipients, attempt, gate, CONCURRENCY):
+        async for outcome in shared_out([line], attempt, message.given_up):
             yield outcome
 
     async def _attempt(

@@ -3,7 +3,6 @@
 https://www.rfc-editor.org/rfc/rfc8030, 8188 and 8291 (encryption), 8292 (VAPID)
 """
 
-import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from messaging.channels.base import Channel, DeliveryError, Look, Outcome, Outgo
 from messaging.looks import notification
 from messaging.push_subscriptions import Subscription
 from messaging.sandbox.browser import browser, sandbox_private_key
-from messaging.senders import as_they_end
+from messaging.senders import by_host, shared_out
 from sprayer_project import outbound
 from sprayer_project.serializers import LONG, StrictCharField, StrictSerializer
 
@@ -125,7 +124,8 @@ class WebPush(Channel):
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
-        async for outcome in as_they_end(recipients, partial(_try, _push(config, message))):
+        lines = by_host(recipients, lambda recipient: _target(message, recipient).endpoint)
+        async for outcome in shared_out(lines, partial(_try, _push(config, message)), message.given_up):
             yield outcome
 
     async def aclose(self) -> None:
@@ -150,30 +150,24 @@ def _push(config: Mapping[str, Any], message: Outgoing) -> Push:
     own, text = message.overrides, _text(message)
     headers = {"Content-Type": "application/octet-stream", "Content-Encoding": "aes128gcm"}
     headers["Urgency"] = own.get("urgency") or message.priority
-    if topic := own.get("topic") or (message.collapse_key and _topic(message.collapse_key)):
+    if topic := own.get("topic") or (message.collapse_key and push_subscriptions.topic(message.collapse_key)):
         headers["Topic"] = topic
     return Push(message, text, headers, config["private_key"], config["subject"])
 
 
-def _topic(collapse_key: str) -> str:
-    """32 characters that stand for the collapse key, which the push service need not know."""
-    return vapid.to_base64url(hashlib.blake2b(collapse_key.encode(), digest_size=24).digest())
-
-
 async def _try(push: Push, recipient: Recipient) -> Outcome:
     message, delivery = push.message, recipient.delivery
-    subscription, test = Subscription.read(recipient.address), message.mode == "test"
+    meant, subscription = Subscription.read(recipient.address), _target(message, recipient)
     headers = dict(push.headers)
-    if test and not _at_the_sandbox(subscription):
-        headers["Sprayer-Original-Url"] = subscription.endpoint
-        subscription = push_subscriptions.cleaned(browser("test").subscription)
-    if _at_the_sandbox(subscription):
+    if subscription != meant:
+        headers["Sprayer-Original-Url"] = meant.endpoint
+    if subscription.at_the_sandbox:
         headers["Sprayer-Tenant"] = message.tenant
     headers["TTL"] = str(max(0, int((message.expires_at - datetime.now(UTC)).total_seconds())))
     headers["Authorization"] = vapid.authorization(push.private_key, push.subject, subscription.origin)
-    url, body = subscription.endpoint, subscription.encrypted(push.text)
+    url, body, test = subscription.endpoint, subscription.encrypted(push.text), message.mode == "test"
     try:
-        answer = await outbound.client().post(url, body, headers, settings.WEBHOOK_TIMEOUT, trusted=test)
+        answer = await outbound.client().send(url, body, headers, settings.WEBHOOK_TIMEOUT, trusted=test)
     except outbound.BlockedAddress as error:
         return Outcome(delivery=delivery, status=Status.FAILED, reason=error.code)
     except outbound.Unreachable as error:
@@ -182,9 +176,11 @@ async def _try(push: Push, recipient: Recipient) -> Outcome:
     return _outcome(delivery, answer)
 
 
-def _at_the_sandbox(subscription: Subscription) -> bool:
-    """Its own subscriptions keep their name, and with it their magic; a test message to others arrives at `test`."""
-    return subscription.endpoint.startswith(f"{settings.SANDBOX_URL}/webpush/")
+def _target(message: Outgoing, recipient: Recipient) -> Subscription:
+    """Where the request goes: a test message to the sandbox, whose own subscriptions keep their name and its magic."""
+    subscription = Subscription.read(recipient.address)
+    elsewhere = message.mode == "test" and not subscription.at_the_sandbox
+    return push_subscriptions.cleaned(browser("test").subscription) if elsewhere else subscription
 
 
 def _outcome(delivery: str, answer: outbound.Answer) -> Outcome:

@@ -10,7 +10,7 @@ from standardwebhooks import Webhook as Verifier
 from feedback import webhooks
 from feedback.models import Webhook
 from feedback.webhook_events import PATTERNS
-from sprayer_project import outbound, worker
+from sprayer_project import signatures, worker
 from tenants import encryption, selectors, services
 from tests.conftest import TenantUnderTest
 from tests.feedback.hooks import endpoint
@@ -37,7 +37,7 @@ def created(who: TenantUnderTest, key: str | None = None, **values: Any) -> dict
 def test_a_webhook_is_made_shown_without_its_secret_changed_and_removed(acme: TenantUnderTest) -> None:
     body = created(acme, events=["delivery.failed", "delivery.bounced", "delivery.failed"])
     secret = body.pop("secret")
-    assert outbound.secret_key(secret)
+    assert signatures.secret_key(secret)
     assert body["events"] == ["delivery.failed", "delivery.bounced"] and body["url"] == URL
     assert (body["mode"], body["enabled"], body["failing_since"], body["dropped"]) == ("live", True, None, 0)
     path = f"/{body['id']}"

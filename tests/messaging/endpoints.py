@@ -14,7 +14,7 @@ from feedback import feeder, selectors
 from messaging.channels import channel
 from messaging.management.commands.run_dispatcher import dispatch
 from messaging.services import accept
-from sprayer_project import outbound, paging, redis, worker
+from sprayer_project import paging, redis, signatures, worker
 from subscriptions.inputs import AddressInput, ReceiverInput
 from subscriptions.services import put_receivers
 from tenants.services import set_channel_config
@@ -88,7 +88,7 @@ async def dispatching() -> AsyncIterator[None]:
 
 
 async def configure(tenant: str, **pacing: Any) -> None:
-    await worker.in_thread(set_channel_config, tenant, "http", {"secret": outbound.new_secret()} | pacing)
+    await worker.in_thread(set_channel_config, tenant, "http", {"secret": signatures.new_secret()} | pacing)
 
 
 async def send(

@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -14,6 +15,7 @@ from messaging.breaker import FAILURES, Circuit, Permit, Watch, admit, is_workin
 from messaging.channels import registry
 from messaging.channels.base import Outcome, Recipient
 from sprayer_project import redis
+from sprayer_project.outbound import UNPROVEN
 from tests.conftest import TenantUnderTest
 from tests.messaging.endpoints import configure, dispatching, endpoint, rows, send, statuses, until
 
@@ -38,6 +40,10 @@ async def report(*outcomes: Outcome, given: Permit | None = None) -> None:
     for outcome in outcomes:
         watch.saw(outcome)
     await watch.aclose()
+
+
+def waiting(delivery: str) -> Recipient:
+    return Recipient(delivery=delivery, receiver="r", address="", address_hash="", round=1, attempt=1)
 
 
 async def probe() -> Permit:
@@ -126,6 +132,32 @@ async def test_a_probe_that_shows_nothing_is_given_back(state: None) -> None:
 
 
 @pytest.mark.services
+async def test_a_breaker_that_opens_is_known_at_once_to_all_who_watch_here(state: None) -> None:
+    circuits = {"dlv_1": CIRCUIT, "dlv_2": CIRCUIT, "dlv_3": Circuit("acme", "http", "up.example")}
+    permits = await admit(set(circuits.values()))
+    first, second = Watch(circuits, permits), Watch(circuits, permits)
+    for _ in range(FAILURES):
+        assert not first.given_up(waiting("dlv_2"))
+        first.saw(replace(BAD, delivery="dlv_1"))
+    for watch in (first, second):
+        assert [watch.given_up(waiting(delivery)) for delivery in circuits] == [True, True, False]
+        await watch.aclose()
+    assert not Watch(circuits, permits).given_up(waiting("dlv_2"))
+
+
+@pytest.mark.services
+async def test_a_breaker_that_another_process_opened_is_known_with_the_next_failure(state: None) -> None:
+    before = await permit()
+    await report(*[BAD] * FAILURES)
+    watch = Watch({"dlv_1": CIRCUIT, "dlv_2": CIRCUIT}, {CIRCUIT: before})
+    watch.saw(GOOD)
+    assert not watch.given_up(waiting("dlv_2"))
+    watch.saw(BAD)
+    await watch.aclose()
+    assert watch.given_up(waiting("dlv_2"))
+
+
+@pytest.mark.services
 async def test_the_probe_of_a_dead_process_is_given_again(state: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breaker, "PROBE_LEASE", 0.2)
     await report(*[BAD] * FAILURES)
@@ -165,6 +197,33 @@ async def test_other_hosts_channels_and_tenants_stay_closed(state: None) -> None
     permits = await admit([CIRCUIT, *others])
     assert permits.pop(CIRCUIT).state == "open"
     assert set(permits.values()) == {Permit("closed")}
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+async def test_a_page_to_a_host_that_is_down_is_not_tried_to_its_end(acme: TenantUnderTest) -> None:
+    async with endpoint() as down, endpoint() as up, dispatching():
+        await configure("acme", retry_delays=[1] * 20)
+        down.status = 503
+        message = await send("acme", up, 400, "page", hanging=down)
+
+        async def all_had_their_turn() -> bool:
+            return await statuses("acme", message) == {"delivered": 300, "deferred": 100}
+
+        await until(all_had_their_turn, 20, "300 deliveries, and 100 that wait")
+        assert FAILURES <= len(down.arrivals) <= 3 * UNPROVEN
+        found = await rows("acme", message[0])
+        waiting = [row for row in found if row.reason == "breaker_open"]
+        assert len(waiting) >= 100 - len(down.arrivals) and {row.attempts for row in waiting} == {0}
+
+        down.status = 204
+
+        async def all_delivered() -> bool:
+            return await statuses("acme", message) == {"delivered": 400}
+
+        await until(all_delivered, 20, "all deliveries after the recovery")
+        tries = sum(row.attempts for row in await rows("acme", message[0]))
+    assert tries == len(down.arrivals) + 300
 
 
 @pytest.mark.services

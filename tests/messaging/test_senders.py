@@ -1,13 +1,15 @@
-"""A page's attempts: shared out among senders, or all at once."""
+"""A page's attempts, shared out among senders."""
 
 import asyncio
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 
 import pytest
 
 from feedback.events import Status
 from messaging.channels.base import Outcome, Recipient
-from messaging.senders import as_they_end, shared_out
+from messaging.senders import Line, shared_out
+from sprayer_project.gate import Busy, Gate
 
 PLACES = 3
 
@@ -23,7 +25,8 @@ class Provider:
     """Answers when it is told to."""
 
     def __init__(self) -> None:
-        self.gate = asyncio.Semaphore(PLACES)
+        self.gate = Gate(PLACES)
+        self.failing: set[str] = set()
         self.asked: list[str] = []
         self._answers: dict[str, asyncio.Future[None]] = {}
 
@@ -33,10 +36,18 @@ class Provider:
         await self._answers[recipient.delivery]
         return Outcome(delivery=recipient.delivery, status=Status.SENT)
 
+    def outcomes(self, *lines: Line) -> AsyncGenerator[Outcome, None]:
+        return shared_out(lines, self.attempt, lambda recipient: recipient.delivery[0] in self.failing)
+
     def page(self, name: str, number: int) -> "asyncio.Task[list[str]]":
+        return self.collected(Line(self.gate, recipients(name, number)))
+
+    def collected(self, *lines: Line) -> "asyncio.Task[list[str]]":
+        """The deliveries in the order of their outcomes, each with its status where that is not sent."""
+
         async def collected() -> list[str]:
-            found = shared_out(recipients(name, number), self.attempt, self.gate, PLACES)
-            return [outcome.delivery async for outcome in found]
+            found = [outcome async for outcome in self.outcomes(*lines)]
+            return [one.delivery if one.status is Status.SENT else f"{one.delivery} {one.status}" for one in found]
 
         return asyncio.create_task(collected())
 
@@ -52,6 +63,16 @@ class Provider:
     async def quiet(self) -> None:
         for _ in range(20):
             await asyncio.sleep(0)
+
+
+async def free(gate: Gate) -> int:
+    """How many places are taken now, which were all that there were."""
+    taken = 0
+    with suppress(Busy):
+        while True:
+            await gate.enter(0)
+            taken += 1
+    return taken
 
 
 async def test_so_many_are_tried_at_once_and_who_answers_makes_room_for_the_next() -> None:
@@ -90,57 +111,83 @@ async def test_a_failed_attempt_is_raised_and_all_places_come_free() -> None:
         await page
     await provider.quiet()
     assert provider.asked == ["a0", "a1", "a2"]
-    for _ in range(PLACES):
-        await asyncio.wait_for(provider.gate.acquire(), 1)
+    assert await free(provider.gate) == PLACES
 
 
 async def test_who_stops_listening_cancels_what_is_left() -> None:
     provider = Provider()
-    async with aclosing(shared_out(recipients("a", 5), provider.attempt, provider.gate, PLACES)) as outcomes:
+    async with aclosing(provider.outcomes(Line(provider.gate, recipients("a", 5)))) as outcomes:
         waiting = asyncio.ensure_future(anext(outcomes))
         await provider.quiet()
         await provider.answer("a0")
         assert (await waiting).delivery == "a0"
     await provider.quiet()
     assert provider.asked == ["a0", "a1", "a2", "a3"]
-    for _ in range(PLACES):
-        await asyncio.wait_for(provider.gate.acquire(), 1)
+    assert await free(provider.gate) == PLACES
 
 
-async def test_outcomes_come_as_attempts_end() -> None:
+async def test_each_line_has_its_own_gate_and_one_that_stands_still_holds_up_no_other() -> None:
+    provider, other = Provider(), Gate(2)
+    page = provider.collected(Line(provider.gate, recipients("a", 4)), Line(other, recipients("b", 4)))
+    await provider.quiet()
+    assert provider.asked == ["a0", "a1", "a2", "b0", "b1"]
+    await provider.answer("b0", "b1")
+    await provider.answer("b2", "b3")
+    assert provider.asked[5:] == ["b2", "b3"]
+    await provider.answer("a0", "a1", "a2")
+    await provider.answer("a3")
+    assert await page == ["b0", "b1", "b2", "b3", "a0", "a1", "a2", "a3"]
+
+
+async def test_a_gate_that_opens_is_used_by_those_who_are_left() -> None:
+    provider, gate = Provider(), Gate(3, 1)
+    page = provider.collected(Line(gate, recipients("a", 6)))
+    await provider.quiet()
+    assert provider.asked == ["a0"]
+    gate.went_well()
+    await provider.answer("a0")
+    assert provider.asked == ["a0", "a1", "a2"]
+    gate.went_well()
+    await provider.answer("a1")
+    assert provider.asked == ["a0", "a1", "a2", "a3", "a4"]
+    await provider.answer("a2", "a3", "a4")
+    await provider.answer("a5")
+    assert await page == ["a0", "a1", "a2", "a3", "a4", "a5"]
+    assert await free(gate) == 3
+
+
+async def test_who_is_given_up_meanwhile_is_queued_without_an_attempt() -> None:
+    provider, other = Provider(), Gate(1)
+    page = provider.collected(Line(provider.gate, recipients("a", 6)), Line(other, recipients("b", 2)))
+    await provider.quiet()
+    provider.failing.add("a")
+    await provider.answer("a1")
+    await provider.answer("a0", "a2", "b0")
+    await provider.answer("b1")
+    assert await page == ["a1", "a3 queued", "a4 queued", "a5 queued", "a0", "a2", "b0", "b1"]
+    assert provider.asked == ["a0", "a1", "a2", "b0", "b1"]
+
+
+async def test_who_had_no_turn_in_time_is_deferred_and_what_is_under_way_goes_on() -> None:
     provider = Provider()
-    outcomes = as_they_end(recipients("a", 3), provider.attempt)
-    first = asyncio.ensure_future(anext(outcomes))
+    page = provider.collected(Line(provider.gate, recipients("a", 6), patience=1))
     await provider.quiet()
     assert provider.asked == ["a0", "a1", "a2"]
-    await provider.answer("a2")
-    assert (await first).delivery == "a2"
-    await provider.answer("a1", "a0")
-    assert [outcome.delivery async for outcome in outcomes] == ["a1", "a0"]
+    outcomes = provider.outcomes(Line(provider.gate, recipients("b", 2), patience=1))
+    busy = await asyncio.wait_for(anext(outcomes), 10)
+    assert (busy.delivery, busy.status, busy.reason) == ("b0", Status.DEFERRED, "endpoint_busy")
+    assert not page.done()
+    await provider.answer("a0", "a1", "a2")
+    assert await page == ["a3 deferred", "a4 deferred", "a5 deferred", "a0", "a1", "a2"]
+    assert provider.asked == ["a0", "a1", "a2"]
 
 
-async def test_pages_begin_one_behind_the_other_and_a_few_recipients_behind_nobody() -> None:
-    provider = Provider()
-
-    async def first_outcome(page: str, number: int) -> Outcome:
-        return await anext(as_they_end(recipients(page, number), provider.attempt))
-
-    pages = [asyncio.ensure_future(first_outcome(page, 50)) for page in "ab"]
-    few = asyncio.ensure_future(first_outcome("c", 3))
+async def test_a_turn_that_comes_too_late_is_none() -> None:
+    provider, gate = Provider(), Gate(1)
+    line = Line(gate, recipients("a", 2), patience=10)
+    page = provider.collected(line)
     await provider.quiet()
-    begun = "".join(delivery[0] for delivery in provider.asked)
-    assert begun.replace("c", "") == "a" * 50 + "b" * 50
-    assert begun.index("c") < begun.index("b")
-    await provider.answer("c0", "a0", "b0")
-    assert [(await one).delivery for one in (few, *pages)] == ["c0", "a0", "b0"]
-
-
-async def test_a_page_that_nobody_wants_any_more_lets_the_next_begin() -> None:
-    provider = Provider()
-    unwanted = asyncio.ensure_future(anext(as_they_end(recipients("a", 1_000), provider.attempt)))
-    page = asyncio.ensure_future(anext(as_they_end(recipients("b", 50), provider.attempt)))
-    await asyncio.sleep(0)
-    unwanted.cancel()
-    await provider.quiet()
-    assert len([delivery for delivery in provider.asked if delivery.startswith("b")]) == 50
-    page.cancel()
+    line.until = 0
+    await provider.answer("a0")
+    assert await page == ["a0", "a1 deferred"]
+    assert await free(gate) == 1

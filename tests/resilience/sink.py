@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 from django.conf import settings
 
-from sprayer_project import outbound
+from sprayer_project import signatures
 from subscriptions.inputs import AddressInput, ReceiverInput
 from subscriptions.services import put_receivers
 from tenants.services import set_channel_config
@@ -14,7 +14,7 @@ from tenants.services import set_channel_config
 
 def prepare(tenant: str, path: str, receivers: int = 1) -> list[str]:
     """Enable the tenant's http channel and make receivers whose endpoints are at a path of the sink; their names."""
-    set_channel_config(tenant, "http", {"secret": outbound.new_secret()})
+    set_channel_config(tenant, "http", {"secret": signatures.new_secret()})
     names = [f"r{number}" for number in range(receivers)]
     inputs = [ReceiverInput(name, [AddressInput("http", address(f"{path}?receiver={name}"))]) for name in names]
     for row in put_receivers(tenant, inputs):

@@ -13,7 +13,7 @@ from aiohttp import web
 from pytest_django import Settings
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from sprayer_project import outbound
+from sprayer_project import outbound, signatures
 from sprayer_project.outbound import BlockedAddress, GuardedResolver, Outbound, Unreachable, check_host
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -255,7 +255,7 @@ async def test_a_host_gets_more_at_once_as_it_answers(settings: Settings, status
 
 
 def test_a_signature_is_the_standards_own_example() -> None:
-    headers = outbound.sign([SECRET], "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}', at=1614265330)
+    headers = signatures.sign([SECRET], "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}', at=1614265330)
     assert headers == {
         "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
         "webhook-timestamp": "1614265330",
@@ -266,28 +266,28 @@ def test_a_signature_is_the_standards_own_example() -> None:
 @pytest.mark.parametrize("secret", [SECRET, OTHER])
 def test_while_a_secret_is_replaced_the_old_and_the_new_one_both_verify(secret: str) -> None:
     body = json.dumps({"name": "señal"}, ensure_ascii=False).encode()
-    headers = outbound.sign([SECRET, OTHER], "dlv_1", body)
+    headers = signatures.sign([SECRET, OTHER], "dlv_1", body)
     assert len(headers["webhook-signature"].split(" ")) == 2
     assert Webhook(secret).verify(body, headers) == {"name": "señal"}
 
 
 def test_another_secret_or_body_does_not_verify() -> None:
-    headers = outbound.sign([SECRET], "dlv_1", b"{}")
+    headers = signatures.sign([SECRET], "dlv_1", b"{}")
     for secret, body in ((OTHER, b"{}"), (SECRET, b"[]")):
         with pytest.raises(WebhookVerificationError):
             Webhook(secret).verify(body, headers)
 
 
 def test_a_new_secret_signs_and_differs_every_time() -> None:
-    secret = outbound.new_secret()
-    assert secret != outbound.new_secret()
-    Webhook(secret).verify(b"{}", outbound.sign([secret], "dlv_1", b"{}"))
+    secret = signatures.new_secret()
+    assert secret != signatures.new_secret()
+    Webhook(secret).verify(b"{}", signatures.sign([secret], "dlv_1", b"{}"))
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_c2hvcnQ=", "whsec_***", SECRET.removeprefix("whsec_")])
 def test_a_bad_secret_is_refused_with_a_sentence(secret: str) -> None:
     with pytest.raises(ValueError, match="24 to 64 bytes"):
-        outbound.secret_key(secret)
+        signatures.secret_key(secret)
 
 
 @pytest.mark.parametrize(

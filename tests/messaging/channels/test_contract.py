@@ -147,6 +147,17 @@ async def test_a_gateway_that_nobody_reaches_defers_without_blame(
     assert [(result.status, result.retire) for result in results] == [(Status.DEFERRED, False)] * 2
 
 
+@pytest.mark.parametrize("name", WITH_ADDRESS)
+async def test_who_is_given_up_is_not_tried(name: str, sandbox: Sandbox, closing: None) -> None:
+    found, message = channel(name), outgoing(given_up=lambda recipient: recipient.receiver != "r0")
+    targets, config = _recipients(found, message, 3), found.sandbox_config("acme")
+    # One call for each of them: where a provider takes several together, they are given up together.
+    first, *others = [(await outcomes(found, config, message, [target]))[0].status for target in targets]
+    assert first in (Status.SENT, Status.DELIVERED)
+    assert others == [Status.QUEUED] * 2
+    assert len(sandbox.arrivals.newest(name, sandbox.gateways[name].owner("acme"), 10)) == 1
+
+
 @pytest.mark.parametrize("name", WITH_CALLBACKS)
 def test_a_callback_with_a_bad_signature_is_refused(name: str) -> None:
     found = channel(name)

@@ -19,7 +19,7 @@ from messaging.channels import channel
 from messaging.channels.base import Outcome, Outgoing, Recipient
 from messaging.channels.http import HttpConfig
 from messaging.sandbox.server import Sandbox
-from sprayer_project import outbound
+from sprayer_project import outbound, signatures
 
 NOW = datetime.now(UTC)
 MESSAGE = Outgoing(
@@ -35,7 +35,7 @@ MESSAGE = Outgoing(
     created_at=NOW,
     expires_at=NOW,
 )
-CONFIG: Mapping[str, Any] = {"secret": outbound.new_secret(), "timeout": 5.0}
+CONFIG: Mapping[str, Any] = {"secret": signatures.new_secret(), "timeout": 5.0}
 
 
 @pytest_asyncio.fixture(autouse=True)
@@ -88,7 +88,7 @@ async def test_the_receiver_can_verify_and_read_what_arrives(at: str, sandbox: S
 
 
 async def test_during_a_rotation_a_request_verifies_with_either_secret(at: str, sandbox: Sandbox) -> None:
-    config = {**CONFIG, "previous_secret": outbound.new_secret()}
+    config = {**CONFIG, "previous_secret": signatures.new_secret()}
     await one(f"{at}/orders", config)
     (arrival,) = sandbox.arrivals.newest("http", "acme", 10)
     for secret in (config["secret"], config["previous_secret"]):
