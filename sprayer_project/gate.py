@@ -21,16 +21,14 @@ class Gate:
 
     def __init__(self, places: int, first: int | None = None) -> None:
         """first: how many of the places there are at first; all by default."""
-        self.first = places if first is None else first
-        self.free = self.first
-        self._more = places - self.first
+        self._free = places if first is None else first
+        self._more = places - self._free
         self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     async def enter(self, patience: float = inf) -> None:
         """Wait for a place, `patience` seconds at most and up to half a second more. Raises Busy."""
-        if self.free:
-            self.free -= 1
+        if self.take():
             return
         running = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = running.create_future()
@@ -44,6 +42,13 @@ class Gate:
                 self.leave()
             raise
 
+    def take(self) -> bool:
+        """Whether there was a place, which is taken then."""
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
     def leave(self) -> None:
         """Give the place to who waits longest."""
         while self._waiting:
@@ -51,7 +56,7 @@ class Gate:
             if not waiter.done():
                 waiter.set_result(None)
                 return
-        self.free += 1
+        self._free += 1
 
     def went_well(self) -> None:
         """A call did: there is one place more, until all are there."""
