@@ -1,14 +1,17 @@
 """Posts in one piece against real servers: what arrives, and that no task was needed for it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp import web
 
+from messaging.sandbox.apns import certificates
 from sprayer_project.posting import Post
 from tests.sprayer_project.test_outbound import server
 
@@ -77,6 +80,32 @@ async def test_many_at_once_get_each_its_own_answer() -> None:
 
         for _ in range(2):
             assert await asyncio.gather(*map(post, range(200))) == [b"%d" % number for number in range(200)]
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_over_tls_and_under_each_loop_it_is_the_same(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    serving, authority = certificates(["127.0.0.1"])
+    trusting = ssl.create_default_context(cadata=authority)
+
+    async def talk() -> None:
+        application = web.Application()
+        application.router.add_post("/", echo)
+        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=serving).start()
+        url = f"https://127.0.0.1:{runner.addresses[0][1]}/"
+
+        async def post(number: int) -> bytes:
+            async with http.post(url, data=b"%d" % number, ssl=trusting) as reply:
+                return await reply.read()
+
+        async with session() as http, counted_tasks() as tasks:
+            for _ in range(2):
+                assert await asyncio.gather(*map(post, range(50))) == [b"%d" % number for number in range(50)]
+            assert not written(tasks)
+        await runner.cleanup()
+
+    run(talk())
 
 
 @pytest.mark.parametrize(
