@@ -13,14 +13,13 @@ from typing import Any
 from benchmarks import seeding, tls
 from benchmarks.bare_push import CONTENT, TOKEN, apns_seconds, fcm_seconds
 from benchmarks.nginx import Nginx
-from benchmarks.system import TENANT, Bench, Busy, Dispatcher, percent
+from benchmarks.system import TENANT, Bench, Busy, Dispatcher, percent, wait_for_all
 from benchmarks.table import Row, row
 from deploy.local.servers import HOST
 from messaging import channels, fcm, services
 from tenants.models import User
 from tenants.services import set_channel_config
 from tests.environment import free_port
-from tests.live import wait_for
 
 TARGET = 0.6
 _LIMIT = 120.0
@@ -119,5 +118,5 @@ def _dispatch(channel: str, to: Mapping[str, Any], nginx: Nginx, expected: int) 
     """Seconds from the acceptance of a message to the last of the expected requests."""
     before, started = nginx.requests(), time.monotonic()
     services.accept(TENANT, "live", {"to": to, "channels": [channel], "content": CONTENT})
-    wait_for(lambda: nginx.requests() - before >= expected, _LIMIT, f"{expected} requests")
+    wait_for_all(lambda: nginx.requests() - before, expected, _LIMIT, "requests")
     return time.monotonic() - started

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from sprayer_project import amqp, signatures
 from tenants.models import User
 from tenants.services import create_api_key, create_tenant, set_channel_config
 from tests.environment import free_port
-from tests.live import LiveProcess, LiveSystem
+from tests.live import LiveProcess, LiveSystem, wait_for
 
 TENANT = "bench"
 ENVIRONMENT = {"SPRAYER_RATE_LIMIT": "100000000/minute"}
@@ -138,6 +138,12 @@ def empty_queues() -> None:
             channel = broker.channel()
             with contextlib.suppress(ChannelClosedByBroker):  # nobody has declared it yet
                 channel.queue_purge(queue)
+
+
+def wait_for_all(arrived: Callable[[], int], expected: int, limit: float, what: str) -> None:
+    """Rare looks at first, since each is work for the sink, and many towards the end, whose moment counts."""
+    wait_for(lambda: arrived() >= expected * 0.9, limit, f"{expected} {what}")
+    wait_for(lambda: arrived() >= expected, limit, f"{expected} {what}", pause=0.005)
 
 
 def percent(share: float | None) -> str:

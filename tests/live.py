@@ -32,11 +32,16 @@ STOP_TIMEOUT = 60.0
 
 
 def wait_for(
-    condition: Callable[[], T], timeout: float = 10.0, what: str = "the condition", patience: float = PATIENCE
+    condition: Callable[[], T],
+    timeout: float = 10.0,
+    what: str = "the condition",
+    patience: float = PATIENCE,
+    pause: float = 0.05,
 ) -> T:
     """The condition's first true value. Fails, saying what did not come, after patience times timeout seconds.
 
     A patience of 1 is for what the product promises: that it has happened by then, whatever the machine is busy with.
+    pause: seconds between two looks.
     """
     limit = patience * timeout
     deadline = time.monotonic() + limit
@@ -45,7 +50,7 @@ def wait_for(
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come within {limit:g} s; last seen: {value!r}")
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 class LiveProcess:
