@@ -7,6 +7,7 @@ from contextlib import aclosing, suppress
 import pytest
 
 from feedback.events import Status
+from messaging.breaker import is_working
 from messaging.channels.base import Outcome, Recipient
 from messaging.senders import Line, shared_out
 from sprayer_project.gate import Busy, Gate
@@ -236,6 +237,7 @@ async def test_who_had_no_turn_in_time_is_deferred_and_what_is_under_way_goes_on
     outcomes = provider.outcomes(Line(provider.gate, recipients("b", 2), patience=1))
     busy = await asyncio.wait_for(anext(outcomes), 10)
     assert (busy.delivery, busy.status, busy.reason) == ("b0", Status.DEFERRED, "endpoint_busy")
+    assert is_working(busy) is None
     assert not page.done()
     await provider.answer("a0", "a1", "a2")
     assert await page == ["a3 deferred", "a4 deferred", "a5 deferred", "a0", "a1", "a2"]
