@@ -124,7 +124,7 @@ class WebPush(Channel):
     async def send(
         self, config: Mapping[str, Any], message: Outgoing, recipients: Sequence[Recipient]
     ) -> AsyncIterator[Outcome]:
-        lines = by_host(recipients, lambda recipient: _target(message, recipient).endpoint)
+        lines = by_host(recipients, lambda one: _target(message, Subscription.read(one.address)).endpoint)
         async for outcome in shared_out(lines, partial(_try, _push(config, message)), message.given_up):
             yield outcome
 
@@ -157,7 +157,8 @@ def _push(config: Mapping[str, Any], message: Outgoing) -> Push:
 
 async def _try(push: Push, recipient: Recipient) -> Outcome:
     message, delivery = push.message, recipient.delivery
-    meant, subscription = Subscription.read(recipient.address), _target(message, recipient)
+    meant = Subscription.read(recipient.address)
+    subscription = _target(message, meant)
     headers = dict(push.headers)
     if subscription != meant:
         headers["Sprayer-Original-Url"] = meant.endpoint
@@ -176,11 +177,10 @@ async def _try(push: Push, recipient: Recipient) -> Outcome:
     return _outcome(delivery, answer)
 
 
-def _target(message: Outgoing, recipient: Recipient) -> Subscription:
+def _target(message: Outgoing, meant: Subscription) -> Subscription:
     """Where the request goes: a test message to the sandbox, whose own subscriptions keep their name and its magic."""
-    subscription = Subscription.read(recipient.address)
-    elsewhere = message.mode == "test" and not subscription.at_the_sandbox
-    return push_subscriptions.cleaned(browser("test").subscription) if elsewhere else subscription
+    elsewhere = message.mode == "test" and not meant.at_the_sandbox
+    return push_subscriptions.cleaned(browser("test").subscription) if elsewhere else meant
 
 
 def _outcome(delivery: str, answer: outbound.Answer) -> Outcome:
