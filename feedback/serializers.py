@@ -26,7 +26,9 @@ class DeliverySerializer(serializers.Serializer[Any]):
     attempts = serializers.IntegerField(help_text="Tries so far, in all rounds.")
     provider = serializers.CharField(allow_null=True)
     provider_id = serializers.CharField(allow_null=True)
-    due_at = serializers.DateTimeField(allow_null=True, help_text="When the next attempt is due.")
+    due_at = serializers.DateTimeField(
+        allow_null=True, help_text="When it is tried again; with breaker_open, at the latest."
+    )
     expires_at = serializers.DateTimeField(allow_null=True)
     dead = serializers.BooleanField(help_text="Listed among the dead letters.")
     times = serializers.DictField(

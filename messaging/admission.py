@@ -2,6 +2,7 @@
 as the tenant's provider allows.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from messaging import breaker, collapsing, outcomes, provider_limits
 from messaging.breaker import Circuit, Permit, Watch
 from messaging.channels.base import Recipient
 from messaging.collapsing import Question
-from messaging.jobs import Deliver
+from messaging.jobs import Behind, Deliver
 from messaging.outcomes import Context
 from messaging.provider_limits import Rate
 from messaging.recorder import Entry
@@ -20,6 +21,8 @@ BREAKER_OPEN, PACED = "breaker_open", "paced"
 
 Places = list[tuple[int, Recipient]]
 """Deliveries, each with the index of its job."""
+Waiting = dict[tuple[int, str, str, float], list[Recipient]]
+"""By the index of their job, why, behind which host's breaker, and for how many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ async def admit(
         if recipient.delivery in known
     }
     permits = await breaker.admit(set(circuits.values())) if circuits else {}
-    waiting: dict[tuple[int, str, float], list[Recipient]] = defaultdict(list)
+    waiting: Waiting = defaultdict(list)
     ready: dict[int, list[Recipient]] = defaultdict(list)
     limited: dict[tuple[str, str, bool], Places] = defaultdict(list)
     probes: set[Circuit] = set()
@@ -76,7 +79,7 @@ async def admit(
             elif circuit and permit.state != "closed":
                 wait = permit.wait_behind if circuit in next_probes else permit.wait
                 next_probes.add(circuit)
-                waiting[index, BREAKER_OPEN, wait].append(recipient)
+                waiting[index, BREAKER_OPEN, circuit.host, wait].append(recipient)
             elif rate:
                 limited[context.payload.tenant, rate, back].append((index, recipient))
             else:
@@ -84,19 +87,28 @@ async def admit(
     # Those who come back go first.
     for (tenant, rate, back), places in sorted(limited.items(), key=lambda item: not item[0][2]):
         await _paced(contexts[places[0][0]], tenant, Rate.parse(rate), places, back, ready, waiting)
-    held += _held(contexts, waiting)
+    held += _held(contexts, jobs, waiting)
     return Admitted(ready, held, Watch(circuits, permits))
 
 
-def given_up(context: Context, recipients: Sequence[Recipient]) -> list[Entry]:
+def given_up(
+    context: Context, job: Deliver, recipients: Sequence[Recipient], known: Mapping[str, Circuit]
+) -> list[Entry]:
     """What is recorded of those whose breaker opened before their turn: they come back behind its first probe."""
-    return _held([context], {(0, BREAKER_OPEN, Permit("open", breaker.FIRST_WAIT).wait_behind): recipients})
+    waiting: Waiting = defaultdict(list)
+    for recipient in recipients:
+        host = known[recipient.delivery].host
+        waiting[0, BREAKER_OPEN, host, Permit("open", breaker.FIRST_WAIT).wait_behind].append(recipient)
+    return _held([context], [job], waiting)
 
 
-def _held(contexts: Sequence[Context], waiting: Mapping[tuple[int, str, float], Sequence[Recipient]]) -> list[Entry]:
-    entries = []
-    for (index, reason, wait), recipients in waiting.items():
-        entries += outcomes.held(contexts[index], recipients, reason, wait)
+def _held(contexts: Sequence[Context], jobs: Sequence[Deliver], waiting: Waiting) -> list[Entry]:
+    entries, now = list[Entry](), time.time()
+    for (index, reason, host, wait), recipients in waiting.items():
+        behind, before = None, jobs[index].behind
+        if reason == BREAKER_OPEN:
+            behind = Behind(host, before.since if before and before.host == host else now)
+        entries += outcomes.held(contexts[index], recipients, reason, wait, behind)
         metrics.HELD.labels(channel=contexts[index].channel.name, reason=reason).inc(len(recipients))
     return entries
 
@@ -152,7 +164,7 @@ async def _paced(
     places: Places,
     back: bool,
     ready: dict[int, list[Recipient]],
-    waiting: dict[tuple[int, str, float], list[Recipient]],
+    waiting: Waiting,
 ) -> None:
     """Those who find a token are ready; the others wait for their turn, each turn of a job as one."""
     taken = await provider_limits.take(tenant, context.channel.name, context.lane, rate, len(places), back)
@@ -160,4 +172,4 @@ async def _paced(
         ready[index].append(recipient)
     for wait, turn in provider_limits.turns(places[taken.count :], rate, taken.wait):
         for index, recipient in turn:
-            waiting[index, PACED, wait].append(recipient)
+            waiting[index, PACED, "", wait].append(recipient)

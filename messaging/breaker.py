@@ -20,6 +20,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from feedback.events import Status
+from messaging import scripts
 from messaging.channels.base import Outcome, Recipient
 from sprayer_project import metrics, redis
 from sprayer_project.errors import STORE_ERRORS
@@ -39,77 +40,6 @@ INFRASTRUCTURE = frozenset(
     | {"connection_failed", "connection_lost"}
 )
 """Reasons that say nothing about the message or the address."""
-
-_ADMIT = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local answers = {}
-for index, key in ipairs(KEYS) do
-  local state = redis.call('HMGET', key, 'failures', 'level', 'until', 'probe')
-  if not state[2] then
-    answers[index] = {'closed', tonumber(state[1] or '0')}
-  elseif now >= tonumber(state[3]) then
-    redis.call('HSET', key, 'probe', ARGV[1], 'until', now + ARGV[2])
-    redis.call('EXPIRE', key, ARGV[4])
-    answers[index] = {'half_open', 0}
-  elseif (state[4] or '') ~= '' then
-    answers[index] = {'open', math.min(tonumber(state[3]) - now, tonumber(ARGV[3]))}
-  else
-    answers[index] = {'open', tonumber(state[3]) - now}
-  end
-end
-return answers
-"""
-
-_REPORT = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local most, first, longest, forget = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local answers = {}
-local listed = KEYS[#KEYS]
-local function open(key, level)
-  redis.call('ZREMRANGEBYSCORE', listed, '-inf', now - forget * 1000)
-  redis.call('ZADD', listed, now, key)
-  redis.call('EXPIRE', listed, forget)
-  local wait = math.min(first * 2 ^ (level - 1), longest)
-  redis.call('HSET', key, 'level', level, 'until', now + wait, 'probe', '', 'failures', 0)
-  redis.call('EXPIRE', key, forget)
-end
-for index = 1, #KEYS - 1 do
-  local key = KEYS[index]
-  local good, bad, token = ARGV[index * 3 + 2] == '1', tonumber(ARGV[index * 3 + 3]), ARGV[index * 3 + 4]
-  local state = redis.call('HMGET', key, 'failures', 'level', 'probe')
-  answers[index] = ''
-  if state[2] then
-    if token ~= '' and state[3] == token then
-      if good then
-        redis.call('DEL', key)
-        redis.call('ZREM', listed, key)
-        answers[index] = 'closed'
-      elseif bad > 0 then
-        open(key, math.min(tonumber(state[2]) + 1, 30))
-        answers[index] = 'open'
-      else
-        redis.call('HSET', key, 'until', now, 'probe', '')
-      end
-    elseif token == '' then
-      answers[index] = 'is_open'
-    end
-  elseif token == '' then
-    local failures = good and bad or tonumber(state[1] or '0') + bad
-    if failures >= most then
-      open(key, 1)
-      answers[index] = 'open'
-    elseif failures > 0 then
-      redis.call('HSET', key, 'failures', failures)
-      redis.call('EXPIRE', key, forget)
-    else
-      redis.call('DEL', key)
-    end
-  end
-end
-return answers
-"""
 
 
 class Circuit(NamedTuple):
@@ -149,22 +79,34 @@ def is_working(outcome: Outcome) -> bool | None:
 
 async def admit(circuits: Iterable[Circuit]) -> dict[Circuit, Permit]:
     """What may be tried now, in one round trip a tenant. Raises redis errors of a server that is away."""
+    token = os.urandom(8).hex()
+    permits = await _permits(circuits, token)
+    for circuit, permit in permits.items():
+        if permit.probe:
+            metrics.BREAKERS.labels(channel=circuit.channel, state=permit.state).inc()
+    return permits
+
+
+async def look(circuits: Iterable[Circuit]) -> dict[Circuit, Permit]:
+    """What admit would answer: a half-open one still has its probe to give. Raises what admit raises."""
+    return await _permits(circuits, "")
+
+
+async def _permits(circuits: Iterable[Circuit], token: str) -> dict[Circuit, Permit]:
+    """token: the probes'; without one, none is taken."""
     by_tenant: dict[str, list[Circuit]] = defaultdict(list)
     for circuit in circuits:
         by_tenant[circuit.tenant].append(circuit)
     permits: dict[Circuit, Permit] = {}
     for tenant, asked in by_tenant.items():
-        token = os.urandom(8).hex()
         times = [str(int(seconds * 1000)) for seconds in (PROBE_LEASE, PROBE_PATIENCE)]
-        answers = await _run(tenant, _ADMIT, asked, [token, *times, str(_FORGET)])
+        answers = await _run(tenant, "breaker_admit", asked, [token, *times, str(_FORGET)])
         for circuit, (state, number) in zip(asked, answers or [("closed", 0)] * len(asked), strict=True):
             permits[circuit] = {
                 "closed": Permit("closed", clean=number == 0),
                 "half_open": Permit("half_open", wait=PROBE_PATIENCE, clean=False, probe=token),
                 "open": Permit("open", wait=number / 1000),
             }[state]
-            if state == "half_open":
-                metrics.BREAKERS.labels(channel=circuit.channel, state=state).inc()
     return permits
 
 
@@ -249,7 +191,7 @@ class Watch:
         for circuit in circuits:
             arguments += ["1" if seen[circuit].good else "0", str(seen[circuit].bad), self._probes.pop(circuit, "")]
         try:
-            answers = await _run(tenant, _REPORT, circuits, arguments, [_listed(tenant)])
+            answers = await _run(tenant, "breaker_report", circuits, arguments, [_listed(tenant)])
         except STORE_ERRORS as error:
             # The outcomes themselves wait for Redis, and the next failures are counted.
             log.warning("breaker not told", tenant=tenant, error=type(error).__name__)
@@ -277,13 +219,13 @@ def _listed(tenant: str) -> str:
 
 
 async def _run(
-    tenant: str, script: str, circuits: Sequence[Circuit], arguments: Sequence[str], more: Sequence[str] = ()
+    tenant: str, name: str, circuits: Sequence[Circuit], arguments: Sequence[str], more: Sequence[str] = ()
 ) -> list[Any]:
-    """The script's answers; none where Redis is there and refuses: then nothing is held back."""
+    """A script's answers; none where Redis is there and refuses: then nothing is held back."""
     keys = [redis.key(tenant, "breaker", circuit.channel, circuit.host) for circuit in circuits]
     keys += more
     try:
-        return list(await redis.aclient(tenant).register_script(script)(keys=keys, args=list(arguments)))
+        return list(await scripts.run(tenant, name, keys, arguments))
     except STORE_ERRORS:
         raise
     except RedisError as error:

@@ -6,7 +6,6 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -15,7 +14,7 @@ from django.conf import settings
 
 from feedback import selectors as feedback
 from feedback.events import DeliveryEvent, Status
-from messaging import admission, attempts, claims, incoming, jobs, outcomes, routing, succession
+from messaging import admission, attempts, claims, incoming, jobs, outcomes, routing, succession, waiting
 from messaging.breaker import Circuit, Watch
 from messaging.channels.base import Channel, Outcome, Recipient
 from messaging.jobs import Deliver, Expand
@@ -91,14 +90,9 @@ class Dispatcher:
             await worker.together([handle(part) for part in _parts(decoded)])
 
     async def _handle(self, decoded: Sequence[incoming.Decoded]) -> None:
-        now, work = datetime.now(UTC).timestamp(), []
-        early, due = [], []
-        for item, job in decoded:
-            if isinstance(job, Deliver) and job.due - now > 0.1:
-                early.append(outcomes.later(job, self._lane, job.due - now))
-            else:
-                due.append((item, job))
-        await amqp.apublish(jobs.together(early))
+        work = []
+        due, later = await waiting.due(decoded, self._lane)
+        await amqp.apublish(jobs.together(later))
         for item, job, payload in await incoming.with_payloads(due):
             if isinstance(job, Expand):
                 await routing.expand(job, payload)
@@ -137,7 +131,7 @@ class Dispatcher:
             index: {recipient.delivery: recipient for recipient in recipients}
             for index, recipients in admitted.ready.items()
         }
-        task = asyncio.create_task(self._finish(contexts, ready, recorded, admitted.watch, circuits))
+        task = asyncio.create_task(self._finish(work, contexts, ready, recorded, admitted.watch, circuits))
 
         async def hand_over() -> None:
             again = [
@@ -177,6 +171,7 @@ class Dispatcher:
 
     async def _finish(
         self,
+        work: Sequence[Work],
         contexts: Sequence[Context],
         ready: Mapping[int, dict[str, Recipient]],
         recorded: set[asyncio.Future[None]],
@@ -186,7 +181,7 @@ class Dispatcher:
         """Try everybody and record it; who has an outcome leaves `ready`, by index of the job and by delivery."""
         order = Order()
 
-        async def send(context: Context, open_ones: dict[str, Recipient]) -> None:
+        async def send(context: Context, job: Deliver, open_ones: dict[str, Recipient]) -> None:
             tenant, ordered = context.payload.tenant, self._channel.ordered
 
             def note(recipient: Recipient, outcome: Outcome) -> None:
@@ -195,7 +190,8 @@ class Dispatcher:
                 recorded.add(self._recorder.record(outcomes.entry(context, recipient, outcome)))
 
             def hold(recipients: list[Recipient]) -> None:
-                recorded.update(map(self._recorder.record, admission.given_up(context, recipients)))
+                entries = admission.given_up(context, job, recipients, circuits)
+                recorded.update(map(self._recorder.record, entries))
 
             async def attempt() -> None:
                 await attempts.attempt(context, open_ones, watch.given_up, note, hold, self._turn)
@@ -203,7 +199,7 @@ class Dispatcher:
             async with order.of({(tenant, one.receiver) for one in open_ones.values()} if ordered else ()):
                 await worker.through_outages(attempt, self._stop)
 
-        sends = (send(contexts[index], ready[index]) for index in sorted(ready))
+        sends = (send(contexts[index], work[index].job, ready[index]) for index in sorted(ready))
         results = await asyncio.gather(*sends, return_exceptions=True)
         await watch.aclose()
         await all_recorded(recorded)

@@ -64,7 +64,7 @@ _SUPPRESSED = {
     "no_receiver": Finding(Verdict.NO_RECEIVER, "There was no such receiver any more when its turn came."),
 }
 _HELD = {
-    BREAKER_OPEN: Finding(Verdict.BREAKER_OPEN, "The provider or host has failed again and again: nothing is tried"),
+    BREAKER_OPEN: Finding(Verdict.BREAKER_OPEN, "The provider or host failed again and again: it waits for a probe"),
     PACED: Finding(Verdict.RATE_LIMITED, "It waits for its turn under the tenant's rate limit"),
 }
 _PLAIN = {

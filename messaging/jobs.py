@@ -1,10 +1,10 @@
-"""Jobs: what travels on a channel's queues. Ids only, never an address, never a payload."""
+"""Jobs: what travels on a channel's queues. Ids and hosts only, never an address, never a payload."""
 
 import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sprayer_project.amqp import Publication
 from sprayer_project.errors import SprayerError
@@ -27,6 +27,14 @@ class Target:
     address_hash: str | None = None
 
 
+class Behind(NamedTuple):
+    """The breaker that a job's deliveries wait for; in Unix seconds since when, and till when their record knows it."""
+
+    host: str
+    since: float
+    till: float = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliver:
     """Send one message on one channel to these targets."""
@@ -41,6 +49,7 @@ class Deliver:
     attempt: int = 1
     due: float = 0
     """Unix seconds before which the attempt must not be made: the fixed retry delays add up to it."""
+    behind: Behind | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +96,8 @@ def encode(job: Job) -> bytes:
             "attempt": job.attempt,
             "due": job.due,
         }
+        if job.behind:
+            body["behind"] = job.behind
     else:
         body |= {"kind": "expand", "group": job.group, "cursor": job.cursor, "count": job.count}
     return json.dumps(body, separators=(",", ":")).encode()
@@ -126,6 +137,8 @@ def _job(body: dict[str, Any]) -> Job:
         raise ValueError(f"version {version!r}")
     if kind == "deliver":
         body["targets"] = tuple(Target(*target) for target in body["targets"])
+        if "behind" in body:
+            body["behind"] = Behind(*body["behind"])
         job: Job = Deliver(**body)
     elif kind == "expand":
         job = Expand(**body)
@@ -139,11 +152,11 @@ def _check(job: Job) -> None:
     """What looks like a job and holds other types would fail its whole batch later. Raises ValueError, TypeError."""
     texts: list[str | None] = [job.tenant, job.message, job.mode, job.channel]
     if isinstance(job, Deliver):
-        texts += [target.receiver for target in job.targets]
+        texts += [target.receiver for target in job.targets] + [job.behind.host for _ in (job.behind,) if job.behind]
         optional = [job.group, *(target.address_hash for target in job.targets)]
         numbers = [job.round, job.attempt]
-        if not math.isfinite(job.due):
-            raise ValueError("due is no time")
+        if not all(map(math.isfinite, (job.due, *(job.behind[1:] if job.behind else ())))):
+            raise ValueError("a time is none")
     else:
         texts.append(job.group)
         optional, numbers = [job.cursor], [job.count]

@@ -11,7 +11,7 @@ from typing import Any
 from feedback.events import DeliveryEvent, Status
 from messaging import jobs
 from messaging.channels.base import Channel, DeliveryError, Outcome, Recipient
-from messaging.jobs import Deliver, Target
+from messaging.jobs import Behind, Deliver, Target
 from messaging.payloads import Payload
 from messaging.recorder import Entry
 from sprayer_project import amqp
@@ -19,6 +19,9 @@ from tenants.selectors import ChannelSettings
 
 QUEUED_RETRIES = 60
 """Seconds up to which a retry waits in RabbitMQ; beyond, in the record, where the sweeper releases it."""
+SHORTEST_NOTE, LONGEST_NOTE = 30.0, 3600.0
+"""Seconds for which the record of a delivery behind a breaker stands: four times as long as it has waited."""
+_LATE = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +60,22 @@ def entry(context: Context, recipient: Recipient, outcome: Outcome, now: datetim
     )
 
 
-def held(context: Context, recipients: Sequence[Recipient], reason: str, wait: float) -> list[Entry]:
+def held(
+    context: Context, recipients: Sequence[Recipient], reason: str, wait: float, behind: Behind | None = None
+) -> list[Entry]:
     """The record entries of a job's deliveries that wait `wait` seconds without having been tried.
 
-    One job brings them back together; it follows the last of them, when all are recorded.
+    One job brings them back together; it follows the last of them, when all are recorded. Those that wait behind a
+    breaker come back often, and are recorded as due by when somebody looks at each of them again.
     """
     now = datetime.now(UTC)
     due = now + timedelta(seconds=wait)
     due = due.replace(microsecond=due.microsecond // 1000 * 1000)
+    shown = due
+    if behind:
+        stands = min(max(4 * (now.timestamp() - behind.since), SHORTEST_NOTE), LONGEST_NOTE)
+        shown = min(max(due, now + timedelta(seconds=stands)), context.payload.expires)
+        behind = behind._replace(till=shown.timestamp())
     if due >= context.payload.expires:
         return [
             Entry(event=_event(context, replace(recipient, attempt=0), Status.EXPIRED, reason, now, None))
@@ -72,12 +83,13 @@ def held(context: Context, recipients: Sequence[Recipient], reason: str, wait: f
         ]
     entries = [
         Entry(
-            event=_event(context, replace(recipient, attempt=0), Status.DEFERRED, reason, now, None, due_at=due),
+            event=_event(context, replace(recipient, attempt=0), Status.DEFERRED, reason, now, None, due_at=shown),
             next_attempt=recipient.attempt,
+            held_to=due.timestamp(),
         )
         for recipient in recipients
     ]
-    entries[-1] = replace(entries[-1], follow=_retry(context, recipients, recipients[-1].attempt, due))
+    entries[-1] = replace(entries[-1], follow=_retry(context, recipients, recipients[-1].attempt, due, behind))
     return entries
 
 
@@ -157,7 +169,9 @@ def _delay(context: Context, attempt: int, asked: float | None) -> float | None:
     return max(delay, asked or 0)
 
 
-def _retry(context: Context, recipients: Sequence[Recipient], attempt: int, due: datetime) -> amqp.Publication:
+def _retry(
+    context: Context, recipients: Sequence[Recipient], attempt: int, due: datetime, behind: Behind | None = None
+) -> amqp.Publication:
     job = Deliver(
         tenant=context.payload.tenant,
         message=context.payload.id,
@@ -168,13 +182,18 @@ def _retry(context: Context, recipients: Sequence[Recipient], attempt: int, due:
         round=recipients[0].round,
         attempt=attempt,
         due=due.timestamp(),
+        behind=behind,
     )
     return later(job, context.lane, job.due - time.time())
 
 
 def later(job: Deliver, lane: str, delay: float) -> amqp.Publication:
-    """A job that comes back after about `delay` seconds, at most a minute; what is left of a page leaves its lane."""
+    """A job that comes back after about `delay` seconds, at most a minute; what is left of a page leaves its lane.
+
+    Behind a breaker it may be late: to be in time it would take a retry queue after the other.
+    """
     lane = jobs.lane_of(len(job.targets), lane != "single")
+    delay *= _LATE if job.behind else 1
     return amqp.retry(amqp.job_queue(job.channel, lane), jobs.encode(job), delay)
 
 

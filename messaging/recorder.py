@@ -30,12 +30,14 @@ _MARK_GRACE = 3600
 class Entry:
     """One fact to record. claimed: this process holds the delivery's claim, which the fact turns into a mark.
 
-    follow is the job that a deferral puts on a retry queue, published together with the event.
+    follow is the job that a deferral puts on a retry queue, published together with the event. held_to is when one that
+    was not tried comes back, in Unix seconds: a job that is due earlier is a stale copy of it.
     """
 
     event: DeliveryEvent
     claimed: bool = True
     next_attempt: int = 0
+    held_to: float = 0
     follow: amqp.Publication | None = None
 
 
@@ -148,8 +150,7 @@ def _mark(entry: Entry, encoded: bytes, now: datetime) -> tuple[bytes | str, int
     seconds = int(((event.expires_at or now) - now).total_seconds()) + _MARK_GRACE
     if not entry.next_attempt:
         return claims.done_mark(encoded), seconds
-    held_to = event.due_at if not event.attempt else None
-    return claims.next_mark(entry.next_attempt, held_to.timestamp() if held_to else 0), seconds
+    return claims.next_mark(entry.next_attempt, entry.held_to), seconds
 
 
 def is_final(status: Status) -> bool:

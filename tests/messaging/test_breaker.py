@@ -3,13 +3,14 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
 import pytest_asyncio
 
 from feedback.events import Status
+from feedback.selectors import DeliveryRow
 from messaging import breaker
 from messaging.breaker import FAILURES, Circuit, Permit, Watch, admit, is_working
 from messaging.channels import registry
@@ -44,6 +45,12 @@ async def report(*outcomes: Outcome, given: Permit | None = None) -> None:
 
 def waiting(delivery: str) -> Recipient:
     return Recipient(delivery=delivery, receiver="r", address="", address_hash="", round=1, attempt=1)
+
+
+async def held(tenant: str, messages: Sequence[str]) -> list[DeliveryRow]:
+    """Those that wait for the breaker, not for another attempt."""
+    found = [row for message in messages for row in await rows(tenant, message)]
+    return [row for row in found if row.reason == "breaker_open"]
 
 
 async def probe() -> Permit:
@@ -212,9 +219,8 @@ async def test_a_page_to_a_host_that_is_down_is_not_tried_to_its_end(acme: Tenan
 
         await until(all_had_their_turn, 20, "300 deliveries, and 100 that wait")
         assert FAILURES <= len(down.arrivals) <= 3 * UNPROVEN
-        found = await rows("acme", message[0])
-        waiting = [row for row in found if row.reason == "breaker_open"]
-        assert len(waiting) >= 100 - len(down.arrivals) and {row.attempts for row in waiting} == {0}
+        found = await held("acme", message)
+        assert len(found) >= 100 - len(down.arrivals) and {row.attempts for row in found} == {0}
 
         down.status = 204
 
@@ -252,9 +258,12 @@ async def test_a_host_that_is_down_gets_probes_and_others_are_not_delayed(
             return await statuses("acme", sent) == {"deferred": 200 + FAILURES}
 
         await until(all_wait, 10, "200 waiting")
+        known = {row.id: row.due_at for row in await held("acme", sent)}
         await until(lambda: time.monotonic() - since > 5, 10, "some time")
         probes, most = len(down.arrivals) - before, math.log2(time.monotonic() - since + 1)
         assert 1 <= probes <= most + 2  # after 1, 2, 4 ... seconds
+        again = {row.id: row.due_at for row in await held("acme", sent)}
+        assert len(known) >= 200 and sum(known.get(row) != due for row, due in again.items()) <= probes
 
         down.status = 204
 

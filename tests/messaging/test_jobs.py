@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from messaging import incoming, jobs
-from messaging.jobs import Deliver, Expand, Target
+from messaging.jobs import Behind, Deliver, Expand, Target
 from sprayer_project import amqp
 from sprayer_project.amqp import Publication
 from tests.messaging.dispatching import handle, item, send
@@ -29,7 +29,7 @@ def publication(job: jobs.Job, queue: str = "jobs.http.single") -> Publication:
     return Publication("sprayer.retry.5", queue, jobs.encode(job))
 
 
-@pytest.mark.parametrize("job", [ONE, PAGE])
+@pytest.mark.parametrize("job", [ONE, PAGE, replace(ONE, behind=Behind("down.example:443", 1.5, 31.5))])
 def test_a_job_is_read_as_it_was_written(job: jobs.Job) -> None:
     assert jobs.decode(jobs.encode(job)) == [job]
     assert jobs.together([publication(job)]) == [publication(job)]

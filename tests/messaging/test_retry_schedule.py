@@ -1,6 +1,7 @@
 """When the next attempt is: the channel's schedule or the tenant's, the provider's wish, the message's end."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from messaging import admission, breaker, claims, jobs, outcomes, services
 from messaging.breaker import Permit
 from messaging.channels import channel, registry
 from messaging.channels.base import Outcome, Recipient
-from messaging.jobs import Deliver
+from messaging.jobs import Behind, Deliver
 from messaging.outcomes import Context
 from messaging.pacing import Pacing
 from messaging.payloads import Payload
@@ -120,9 +121,8 @@ async def test_one_comes_back_as_the_probe_and_the_others_when_it_has_shown_some
     known = {one.delivery: circuit for one in recipients}
     job = Deliver(tenant="acme", message="msg_1", mode="live", channel="http", targets=())
     admitted = await admission.admit([context()], [job], {0: recipients}, known)
-    due = {entry.event.delivery: entry.event.due_at for entry in admitted.held}
-    now = datetime.now(UTC)
-    found = [(at - now).total_seconds() if (at := due.get(one.delivery)) else 0 for one in recipients]
+    due = {entry.event.delivery: entry.held_to for entry in admitted.held}
+    found = [due[one.delivery] - time.time() if one.delivery in due else 0 for one in recipients]
     assert found == pytest.approx(waits, abs=1)
     assert [one.delivery for one in admitted.ready.get(0, ())] == ["dlv_r0"] * (permit.state == "half_open")
 
@@ -137,6 +137,26 @@ def test_what_waits_without_an_attempt_comes_back_together_as_the_same_attempt()
     assert [target.receiver for target in job.targets] == ["r0", "r1", "r2", "r3"]
     assert job.attempt == 3
     assert {round(entry.event.due_at.timestamp(), 3) for entry in held if entry.event.due_at} == {round(job.due, 3)}
+    assert {entry.held_to for entry in held} == {job.due}
+
+
+@pytest.mark.parametrize(
+    ("waited", "ttl", "stands"),
+    [(0, 86_400, 30), (5, 86_400, 30), (60, 86_400, 240), (10_000, 86_400, 3_600), (10_000, 1_800, 3_600)],
+)
+def test_the_record_of_what_waits_behind_a_breaker_stands_the_longer_the_longer_it_waits(
+    waited: float, ttl: float, stands: float
+) -> None:
+    behind, now = Behind("down.example", time.time() - waited), time.time()
+    message = context(ttl=ttl)
+    (entry,) = outcomes.held(message, [recipient()], "breaker_open", 10, behind)
+    assert entry.follow is not None and entry.event.due_at is not None
+    (job,) = jobs.decode(entry.follow.body)
+    assert isinstance(job, Deliver)
+    assert [job.due - now, entry.held_to - now] == pytest.approx([10, 10], abs=5)
+    known_till = min(now + stands, message.payload.expires.timestamp())
+    assert entry.event.due_at.timestamp() == pytest.approx(known_till, abs=5)
+    assert job.behind == behind._replace(till=entry.event.due_at.timestamp())
 
 
 def test_what_would_wait_past_the_messages_end_expires() -> None:
