@@ -26,6 +26,7 @@ from benchmarks import (
     growth,
     inbox,
     latency,
+    outage,
     slow_hosts,
     table,
     totals,
@@ -49,6 +50,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
 ONLY_BY_NAME: dict[str, Callable[[Bench], list[Row]]] = {
     "fairness": fairness.run,
     "growth": growth.run,
+    "outage": outage.run,
     "slow-hosts": slow_hosts.run,
     "totals": totals.run,
 }

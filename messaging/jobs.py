@@ -152,10 +152,14 @@ def _check(job: Job) -> None:
     """What looks like a job and holds other types would fail its whole batch later. Raises ValueError, TypeError."""
     texts: list[str | None] = [job.tenant, job.message, job.mode, job.channel]
     if isinstance(job, Deliver):
-        texts += [target.receiver for target in job.targets] + [job.behind.host for _ in (job.behind,) if job.behind]
+        texts += [target.receiver for target in job.targets]
         optional = [job.group, *(target.address_hash for target in job.targets)]
         numbers = [job.round, job.attempt]
-        if not all(map(math.isfinite, (job.due, *(job.behind[1:] if job.behind else ())))):
+        times = [job.due]
+        if job.behind:
+            texts.append(job.behind.host)
+            times += job.behind[1:]
+        if not all(map(math.isfinite, times)):
             raise ValueError("a time is none")
     else:
         texts.append(job.group)

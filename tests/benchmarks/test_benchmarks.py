@@ -18,6 +18,7 @@ from benchmarks import (
     growth,
     inbox,
     latency,
+    outage,
     slow_hosts,
     table,
     totals,
@@ -147,6 +148,13 @@ def test_slow_hosts_measures_those_that_answer_with_and_without_the_others(bench
     assert min(pages.figure, pages.reference, singles.figure, singles.reference) > 0
     assert "40 webhooks in messages of 1,000 to 20 hosts" in pages.note
     assert "40 webhooks in messages of 1 to 20 hosts" in singles.note
+
+
+@pytest.mark.services
+def test_outage_measures_others_while_deliveries_wait_for_a_host_that_is_down(bench: Bench) -> None:
+    (row,) = outage.run(bench)
+    assert row.figure > 0 < row.reference
+    assert "20 webhooks at a time while 20 wait" in row.note
 
 
 def test_a_row_compares_medians_with_its_target(tmp_path: Path) -> None:

@@ -48,6 +48,9 @@ UNDECODABLE = {
     "a time that is no number": poisoned(due="soon"),
     "a time that never comes": poisoned(due=float("inf")),
     "targets that are none": poisoned(targets=[[7]]),
+    "a breaker that is none": poisoned(behind="down.example"),
+    "a breaker whose host is no text": poisoned(behind=[7, 1.5, 2.5]),
+    "a breaker since no time": poisoned(behind=["down.example", "soon", 2.5]),
     "half a character": poisoned(tenant="\ud800"),
     "one of several": b'{"v":1,"kind":"several","jobs":[%b]}' % b",".join([jobs.encode(good()), poisoned(round="x")]),
 }
