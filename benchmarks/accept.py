@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks import http_load
-from benchmarks.system import ENVIRONMENT, TENANT, Bench, Busy, Gunicorn, percent
+from benchmarks.system import ENVIRONMENT, TENANT, Api, Bench, Busy, percent
 from benchmarks.table import Row, row
 from messaging import routing
 from messaging.documents import Message
@@ -37,7 +37,7 @@ def run(bench: Bench) -> list[Row]:
     ensure_index(TENANT)
     put_receiver(TENANT, "alice")
     (daphne,) = bench.live.start("web", env=ENVIRONMENT)
-    servers: dict[str, LiveProcess] = {"gunicorn": bench.start(Gunicorn(bench.live.folder)), "daphne": daphne}
+    servers: dict[str, LiveProcess] = {"granian": bench.start(Api(bench.live.folder)), "daphne": daphne}
     figures: dict[str, list[float]] = {name: [] for name in servers}
     references: list[float] = []
     shares: list[float] = []
@@ -54,9 +54,9 @@ def run(bench: Bench) -> list[Row]:
     for server in servers.values():
         server.stop()
     note = f"{CLIENTS} clients; the load generator used {percent(max(shares))} of one core at most."
-    workers = f"gunicorn, {Gunicorn.WORKERS} gthread workers of {Gunicorn.THREADS} threads, {note}"
+    workers = f"granian, {Api.WORKERS} workers of {Api.THREADS} threads, {note}"
     return [
-        row("accept", _UNIT, figures["gunicorn"], references, FLOOR, workers),
+        row("accept", _UNIT, figures["granian"], references, FLOOR, workers),
         row("accept (daphne)", _UNIT, figures["daphne"], references, None, f"Daphne, one process, {note}"),
     ]
 

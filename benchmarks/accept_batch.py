@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks import http_load, realtime
 from benchmarks.accept import BODY, request
-from benchmarks.system import TENANT, Bench, Busy, Gunicorn, percent
+from benchmarks.system import TENANT, Api, Bench, Busy, percent
 from benchmarks.table import Row, row
 from messaging import routing
 from messaging.documents import Message
@@ -29,7 +29,7 @@ CLIENTS, BATCH, TARGET = 4, 100, 0.5
 def run(bench: Bench) -> list[Row]:
     ensure_index(TENANT)
     put_receiver(TENANT, "alice")
-    server = bench.start(Gunicorn(bench.live.folder))
+    server = bench.start(Api(bench.live.folder))
     figures, references, shares = list[float](), list[float](), list[float]()
     _accepted_a_second(bench, server, min(1.0, bench.sizes.seconds))
     sample = Message._get_collection().find_one({"tenant": TENANT})
@@ -40,7 +40,7 @@ def run(bench: Bench) -> list[Row]:
         shares.append(busy.share() or 0)
     server.stop()
     note = (
-        f"batches of {BATCH}, {CLIENTS} clients, gunicorn with {Gunicorn.WORKERS} workers; the load generator used "
+        f"batches of {BATCH}, {CLIENTS} clients, granian with {Api.WORKERS} workers; the load generator used "
         f"{percent(max(shares))} of one core at most."
     )
     return [row("accept-batch", "messages/s", figures, references, TARGET, note)]

@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from benchmarks import http_load, realtime, seeding
 from benchmarks.accept import CLIENTS, request
 from benchmarks.latency import milliseconds, of_rounds, post
-from benchmarks.system import ENVIRONMENT, TENANT, Bench, Dispatcher, Gunicorn
+from benchmarks.system import ENVIRONMENT, TENANT, Api, Bench, Dispatcher
 from benchmarks.table import Row, row
 from messaging import selectors, services
 from sprayer_project.errors import Conflict
@@ -39,7 +39,7 @@ def run(bench: Bench) -> list[Row]:
     ensure_index(TENANT)
     put_receiver(TENANT, _RECEIVER)
     loud_key = _loud(bench)
-    api, dispatcher = bench.start(Gunicorn(bench.live.folder)), bench.start(Dispatcher(bench.live.folder, "websocket"))
+    api, dispatcher = bench.start(Api(bench.live.folder)), bench.start(Dispatcher(bench.live.folder, "websocket"))
     (web,) = bench.live.start("web", env=ENVIRONMENT)
     loads: dict[str, Load] = {"broadcast": _broadcast, "singles": partial(_singles, api, loud_key)}
     address = f"ws://{urlsplit(web.url or '').netloc}{realtime.paths([_RECEIVER])[0]}"

@@ -1,6 +1,6 @@
 """latency: from the call that sends a message to its frame on an open WebSocket, one message at a time.
 
-The API runs under gunicorn, the WebSocket at run_web, as in production. Reference: the same way without Sprayer, see
+The API runs under granian, the WebSocket at run_web, as in production. Reference: the same way without Sprayer, see
 bare_chain: insert the message's document with a journalled majority write, publish with a confirm, consume, publish in
 Redis, send the frame.
 """
@@ -25,7 +25,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from benchmarks import realtime
 from benchmarks.bare_chain import QUEUE
 from benchmarks.receivers import MESSAGE
-from benchmarks.system import ENVIRONMENT, TENANT, Bench, Busy, Dispatcher, Gunicorn, percent
+from benchmarks.system import ENVIRONMENT, TENANT, Api, Bench, Busy, Dispatcher, percent
 from benchmarks.table import Row, row
 from deploy.local.servers import HOST
 from messaging.documents import Message
@@ -54,7 +54,7 @@ def run(bench: Bench) -> list[Row]:
     folder, bare_port = bench.live.folder, free_port()
     carrier = bench.start(BareProcess(folder, "carrier"))
     deliverer = bench.start(BareProcess(folder, "deliverer", str(bare_port)))
-    api, dispatcher = bench.start(Gunicorn(folder)), bench.start(Dispatcher(folder, realtime.CHANNEL))
+    api, dispatcher = bench.start(Api(folder)), bench.start(Dispatcher(folder, realtime.CHANNEL))
     (web,) = bench.live.start("web", env=ENVIRONMENT)
     (path,) = realtime.paths([_RECEIVER])
     address = f"ws://{urlsplit(web.url or '').netloc}{path}"

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,8 +16,7 @@ from messaging import channels
 from sprayer_project import amqp, signatures
 from tenants.models import User
 from tenants.services import create_api_key, create_tenant, set_channel_config
-from tests.environment import free_port
-from tests.live import LiveProcess, LiveSystem, wait_for
+from tests.live import LiveProcess, LiveSystem, WsgiServer, wait_for
 
 TENANT = "bench"
 ENVIRONMENT = {"SPRAYER_RATE_LIMIT": "100000000/minute"}
@@ -87,18 +85,11 @@ class Dispatcher(LiveProcess):
         super().__init__(f"dispatcher-{channel}", ["run_dispatcher", "--channel", channel], folder, env or {}, None)
 
 
-class Gunicorn(LiveProcess):
-    """The REST API as production runs it: WSGI workers, one a core, with threads."""
-
-    WORKERS, THREADS = 2, 8
+class Api(WsgiServer):
+    """The REST API of a tenant that is not limited."""
 
     def __init__(self, folder: Path) -> None:
-        port = free_port()
-        super().__init__("web-gunicorn", [], folder, ENVIRONMENT, f"http://{HOST}:{port}")
-        options = {"bind": f"{HOST}:{port}", "worker-class": "gthread", "workers": self.WORKERS}
-        options |= {"threads": self.THREADS, "keep-alive": 30}
-        arguments = [f"--{name}={value}" for name, value in options.items()]
-        self._command = [sys.executable, "-m", "gunicorn", *arguments, "sprayer_project.wsgi"]
+        super().__init__(folder, ENVIRONMENT)
 
 
 class Busy:

@@ -131,6 +131,19 @@ class LiveProcess:
             raise AssertionError(f"{self.name} did not end on {number.name}:\n{self.log_text()[-3000:]}") from None
 
 
+class WsgiServer(LiveProcess):
+    """The console and the REST API as production runs them: workers with threads that wait for the stores."""
+
+    WORKERS, THREADS = 2, 8
+
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        port = free_port()
+        super().__init__("web-wsgi", [], folder, env or {}, f"http://{HOST}:{port}")
+        options = ["--interface", "wsgi", "--no-ws", "--respawn-failed-workers", "--host", HOST, "--port", str(port)]
+        options += ["--workers", str(self.WORKERS), "--blocking-threads", str(self.THREADS)]
+        self._command = [sys.executable, "-m", "granian", *options, "sprayer_project.wsgi:application"]
+
+
 class LiveSystem:
     """The processes of one test. The first web process listens on SPRAYER_PORT, later ones on ports of their own."""
 

@@ -50,11 +50,11 @@ def bench(live_system: LiveSystem) -> Bench:
 
 
 @pytest.mark.services
-def test_accept_measures_gunicorn_and_daphne_beside_bare_writes(bench: Bench) -> None:
-    gunicorn, daphne = accept.run(bench)
-    assert (gunicorn.name, gunicorn.target) == ("accept", accept.FLOOR)
-    assert gunicorn.reference == daphne.reference > 0
-    assert "load generator used" in gunicorn.note
+def test_accept_measures_granian_and_daphne_beside_bare_writes(bench: Bench) -> None:
+    granian, daphne = accept.run(bench)
+    assert (granian.name, granian.target) == ("accept", accept.FLOOR)
+    assert granian.reference == daphne.reference > 0
+    assert "load generator used" in granian.note
 
 
 @pytest.mark.services
