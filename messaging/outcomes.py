@@ -21,7 +21,8 @@ QUEUED_RETRIES = 60
 """Seconds up to which a retry waits in RabbitMQ; beyond, in the record, where the sweeper releases it."""
 SHORTEST_NOTE, LONGEST_NOTE = 30.0, 3600.0
 """Seconds for which the record of a delivery behind a breaker stands: four times as long as it has waited."""
-_LATE = 1.25
+LATE = 1.25
+"""By how much what waits behind a breaker may exceed its wait: in time it would take a retry queue after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,9 @@ def held(
     due = due.replace(microsecond=due.microsecond // 1000 * 1000)
     shown = due
     if behind:
-        stands = min(max(4 * (now.timestamp() - behind.since), SHORTEST_NOTE), LONGEST_NOTE)
-        shown = min(max(due, now + timedelta(seconds=stands)), context.payload.expires)
+        # Its job must be back before that: the sweeper releases what is overdue.
+        stands = min(max(4 * (now.timestamp() - behind.since), 2 * wait, SHORTEST_NOTE), LONGEST_NOTE)
+        shown = min(now + timedelta(seconds=stands), context.payload.expires)
         behind = behind._replace(till=shown.timestamp())
     if due >= context.payload.expires:
         return [
@@ -188,12 +190,9 @@ def _retry(
 
 
 def later(job: Deliver, lane: str, delay: float) -> amqp.Publication:
-    """A job that comes back after about `delay` seconds, at most a minute; what is left of a page leaves its lane.
-
-    Behind a breaker it may be late: to be in time it would take a retry queue after the other.
-    """
+    """A job that comes back after about `delay` seconds, at most a minute; what is left of a page leaves its lane."""
     lane = jobs.lane_of(len(job.targets), lane != "single")
-    delay *= _LATE if job.behind else 1
+    delay *= LATE if job.behind else 1
     return amqp.retry(amqp.job_queue(job.channel, lane), jobs.encode(job), delay)
 
 

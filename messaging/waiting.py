@@ -53,7 +53,7 @@ async def _through_breakers(jobs: Sequence[tuple[Item, Deliver, Behind]], lane: 
     for (item, job, behind), circuit in zip(jobs, circuits, strict=True):
         permit, rest = permits[circuit], job.targets
         wait = max(permit.wait_behind, _REST) if circuit in first else permit.wait
-        if permit.state == "closed" or now + wait > behind.till:
+        if permit.state == "closed" or now + wait * outcomes.LATE > behind.till:
             through.append((item, job))
             continue
         if permit.state == "half_open" and circuit not in first:

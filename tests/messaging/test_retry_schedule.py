@@ -141,19 +141,26 @@ def test_what_waits_without_an_attempt_comes_back_together_as_the_same_attempt()
 
 
 @pytest.mark.parametrize(
-    ("waited", "ttl", "stands"),
-    [(0, 86_400, 30), (5, 86_400, 30), (60, 86_400, 240), (10_000, 86_400, 3_600), (10_000, 1_800, 3_600)],
+    ("waited", "wait", "ttl", "stands"),
+    [
+        (0, 10, 86_400, 30),
+        (0, 55, 86_400, 110),
+        (5, 10, 86_400, 30),
+        (60, 10, 86_400, 240),
+        (10_000, 10, 86_400, 3_600),
+        (10_000, 10, 1_800, 3_600),
+    ],
 )
 def test_the_record_of_what_waits_behind_a_breaker_stands_the_longer_the_longer_it_waits(
-    waited: float, ttl: float, stands: float
+    waited: float, wait: float, ttl: float, stands: float
 ) -> None:
     behind, now = Behind("down.example", time.time() - waited), time.time()
     message = context(ttl=ttl)
-    (entry,) = outcomes.held(message, [recipient()], "breaker_open", 10, behind)
+    (entry,) = outcomes.held(message, [recipient()], "breaker_open", wait, behind)
     assert entry.follow is not None and entry.event.due_at is not None
     (job,) = jobs.decode(entry.follow.body)
     assert isinstance(job, Deliver)
-    assert [job.due - now, entry.held_to - now] == pytest.approx([10, 10], abs=5)
+    assert [job.due - now, entry.held_to - now] == pytest.approx([wait, wait], abs=5)
     known_till = min(now + stands, message.payload.expires.timestamp())
     assert entry.event.due_at.timestamp() == pytest.approx(known_till, abs=5)
     assert job.behind == behind._replace(till=entry.event.due_at.timestamp())
